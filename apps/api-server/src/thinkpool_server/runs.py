@@ -1,0 +1,74 @@
+"""What the server knows of a run, as values: what is submitted, what is stored, what readers are told."""
+
+from dataclasses import dataclass, field
+from typing import Literal, NewType
+
+from thinkpool_pipeline.values import Question, RunId, Seq, Usage
+
+Tenant = NewType("Tenant", str)
+"""Whose run it is: the name of an API key, or `default` when the server is open."""
+
+RunStatus = Literal["queued", "running", "completed", "failed", "cancelled"]
+Origin = Literal["research", "chat"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A run as a client asks for it, validated."""
+
+    tenant: Tenant
+    question: Question
+    origin: Origin = "research"
+    priority: int = 5
+    """1 (first) to 9, inside the tenant."""
+    idempotency_key: str | None = None
+    is_foreground: bool = False
+    """Whether the run is cancelled, after the grace, once nobody reads it."""
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """A run as it is stored."""
+
+    run_id: RunId
+    tenant: Tenant
+    status: RunStatus
+    question: Question
+    origin: Origin
+    priority: int
+    is_foreground: bool
+    metadata: dict[str, str]
+    created_at: float
+    """Seconds since the epoch, as all times here."""
+    started_at: float | None
+    """First start."""
+    finished_at: float | None
+    epoch: int
+    """Attempts so far: raised by each claim."""
+    last_seq: Seq
+    """The newest event's place; 0 before the first."""
+    is_cancel_requested: bool = False
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether its log is complete."""
+        return self.status in ("completed", "failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPage:
+    """Runs of one tenant, newest first."""
+
+    runs: tuple[RunRecord, ...]
+    next_cursor: str | None
+    """Opaque; None on the last page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """How a run ended."""
+
+    report: str
+    """The report, or as much of it as there was."""
+    usage: Usage
