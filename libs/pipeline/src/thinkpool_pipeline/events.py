@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
 import orjson
-from pydantic import JsonValue, TypeAdapter
+from pydantic import JsonValue
 
+from thinkpool_pipeline.codec import from_json, to_json
 from thinkpool_pipeline.values import (
     Citation,
     FinishReason,
@@ -236,8 +237,6 @@ EVENT_TYPES: Mapping[str, type[RunEvent]] = {kind.type: kind for kind in RunEven
 END_TYPES = frozenset(kind.type for kind in EndEvent.__args__)
 """The types of which every run has exactly one, as its last event."""
 
-_ADAPTERS: dict[str, TypeAdapter[RunEvent]] = {}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
@@ -265,12 +264,8 @@ class StoredEvent:
 
 
 def encode(event: RunEvent) -> bytes:
-    """The event's fields as JSON. Lone surrogates, which UTF-8 cannot carry, become U+FFFD."""
-    try:
-        return orjson.dumps(event)
-    except TypeError:  # orjson refuses strings that are not valid UTF-8; models and pages do produce them
-        adapter: TypeAdapter[RunEvent] = TypeAdapter(type(event))
-        return orjson.dumps(_without_surrogates(adapter.dump_python(event, mode="json")))
+    """The event's fields as JSON."""
+    return to_json(event)
 
 
 def decode(event_type: str, data: bytes) -> RunEvent:
@@ -281,17 +276,4 @@ def decode(event_type: str, data: bytes) -> RunEvent:
         ValueError: the data does not fit it.
 
     """
-    adapter = _ADAPTERS.get(event_type)
-    if adapter is None:
-        adapter = _ADAPTERS[event_type] = TypeAdapter(EVENT_TYPES[event_type])
-    return adapter.validate_json(data)
-
-
-def _without_surrogates(value: JsonValue) -> JsonValue:
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {str(_without_surrogates(key)): _without_surrogates(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
-    return value
+    return from_json(EVENT_TYPES[event_type], data)

@@ -1,0 +1,42 @@
+"""Values to JSON bytes and back: for events, journal steps and stored questions alike."""
+
+from functools import lru_cache
+from typing import TypeVar
+
+import orjson
+from pydantic import JsonValue, TypeAdapter
+
+T = TypeVar("T")
+
+
+def to_json(value: object) -> bytes:
+    """The value as JSON. Lone surrogates, which UTF-8 cannot carry, become U+FFFD: models and pages do produce them."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return orjson.dumps(_without_surrogates(_adapter(type(value)).dump_python(value, mode="json")))
+
+
+def from_json(shape: type[T], data: bytes) -> T:
+    """The value of type `shape` in these bytes.
+
+    Raises:
+        ValueError: the data does not fit the shape.
+
+    """
+    return _adapter(shape).validate_json(data)
+
+
+@lru_cache(maxsize=128)
+def _adapter(shape: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(shape)
+
+
+def _without_surrogates(value: JsonValue) -> JsonValue:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {str(_without_surrogates(key)): _without_surrogates(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    return value
