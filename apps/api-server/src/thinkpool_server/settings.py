@@ -36,6 +36,7 @@ from thinkpool_pipeline.values import Budget
 
 _KEY_CHARACTERS = re.compile(r"[!-~]+")  # what an HTTP header carries without quoting
 _TENANT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PYDANTIC_PREFIX = re.compile(r"^(Value error, |Input |String )")
 _METRIC_PREFIX = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -373,7 +374,7 @@ def _known_names() -> frozenset[str]:
 
 def _explained(error: ValidationError) -> str:
     return "; ".join(
-        f"{_named(item['loc'])}{item['msg'].removeprefix('Value error, ').removeprefix('Input ').removeprefix('String ')}"
+        f"{_named(item['loc'])}{_PYDANTIC_PREFIX.sub('', item['msg'])}"
         for item in error.errors(include_input=False, include_url=False, include_context=False)
     )
 
