@@ -1,10 +1,10 @@
 """Values to JSON bytes and back: for events, journal steps and stored questions alike."""
 
 from functools import lru_cache
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import orjson
-from pydantic import JsonValue, TypeAdapter
+from pydantic import TypeAdapter
 
 T = TypeVar("T")
 
@@ -14,7 +14,7 @@ def to_json(value: object) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:
-        return orjson.dumps(_without_surrogates(_adapter(type(value)).dump_python(value, mode="json")))
+        return orjson.dumps(_without_surrogates(_adapter(type(value)).dump_python(value)))
 
 
 def from_json(shape: type[T], data: bytes) -> T:
@@ -32,11 +32,14 @@ def _adapter(shape: type[T]) -> TypeAdapter[T]:
     return TypeAdapter(shape)
 
 
-def _without_surrogates(value: JsonValue) -> JsonValue:
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {str(_without_surrogates(key)): _without_surrogates(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
-    return value
+def _without_surrogates(value: object) -> object:
+    match value:
+        case str():
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case dict():
+            items = cast("dict[str, object]", value).items()
+            return {str(_without_surrogates(key)): _without_surrogates(item) for key, item in items}
+        case list() | tuple():
+            return [_without_surrogates(item) for item in cast("list[object]", value)]
+        case _:
+            return value
