@@ -1,0 +1,48 @@
+"""A stop event that can also be woken: what DBOS's queue worker waits on, instead of sleeping through its interval.
+
+The worker asks `wait(timeout)` before each look at the queue and ends when it returns True. Here it returns False early
+when there may be work, so that the interval is only a safety net.
+"""
+
+import threading
+import time
+
+GROUP_SECONDS = 0.02
+"""Looks at the queue are at least this far apart, so that a burst of submissions shares one."""
+
+
+class WakeableStop:
+    """Quacks like the `threading.Event` that a queue worker is given."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._is_stopped = False
+        self._is_woken = False
+        self._last_look = 0.0
+
+    def wake(self) -> None:
+        """Makes the worker look at the queue now. Callable from any thread; never blocks for long."""
+        with self._changed:
+            self._is_woken = True
+            self._changed.notify()
+
+    def set(self) -> None:
+        """Ends the worker."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify()
+
+    def is_set(self) -> bool:
+        """Whether the worker is to end."""
+        return self._is_stopped
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Returns when woken, stopped, or after `timeout` seconds; whether to end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_woken or self._is_stopped, timeout)
+            if self._is_woken:
+                pause = self._last_look + GROUP_SECONDS - time.monotonic()
+                self._changed.wait_for(lambda: self._is_stopped, max(0.0, pause))
+            self._is_woken = False
+            self._last_look = time.monotonic()
+            return self._is_stopped

@@ -1,0 +1,7 @@
+"""The record of every run: its events for readers, and the journal of its finished steps."""
+
+from thinkpool_server.event_log.event_log import EventLog
+from thinkpool_server.event_log.journal import Claim, RunJournal
+from thinkpool_server.event_log.reader import FollowingReader
+
+__all__ = ["Claim", "EventLog", "FollowingReader", "RunJournal"]

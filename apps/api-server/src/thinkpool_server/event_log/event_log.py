@@ -1,0 +1,239 @@
+"""The event log: create runs, claim them, append to them, read them, follow them.
+
+Everything that writes goes through one group commit; everything that reads is woken by what was committed.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from thinkpool_pipeline.draft import torn_steps
+from thinkpool_pipeline.events import EndEvent, RunEvent, StoredEvent, encode
+from thinkpool_pipeline.protocols import TornSteps
+from thinkpool_pipeline.values import RunId, Seq
+
+from thinkpool_server.errors import EventLogUnavailable
+from thinkpool_server.event_log.group_commit import GroupCommit
+from thinkpool_server.event_log.journal import Claim, RunJournal
+from thinkpool_server.event_log.reader import FollowingReader
+from thinkpool_server.event_log.store import Append, Store, StoredRun
+from thinkpool_server.event_log.topic import Topic
+from thinkpool_server.runs import RunRecord, RunStatus, Tenant
+
+T = TypeVar("T")
+
+TICK_SECONDS = 0.05
+"""How long deltas are gathered. All journals flush on the same tick, so that they share its commit."""
+
+_READING_THREADS = 2
+
+
+def _ignore(record: RunRecord, event: RunEvent) -> None:
+    """Counts nothing."""
+
+
+class EventLog:
+    """The record of all runs, in one SQLite database."""
+
+    def __init__(self, path: Path, *, observe: Callable[[RunRecord, RunEvent], None] = _ignore) -> None:
+        self.is_draining = False
+        self.observe = observe
+        self._store = Store(path)
+        self._commits = GroupCommit(self._store)
+        self._reading = ThreadPoolExecutor(max_workers=_READING_THREADS, thread_name_prefix="event-log-reader")
+        self._topics: dict[RunId, Topic] = {}
+        self._to_flush: set[RunJournal] = set()
+        self._is_tick_set = False
+
+    def __repr__(self) -> str:
+        return f"<EventLog [{len(self._topics)} topics, {self.open_readers} readers]>"
+
+    @property
+    def lag_seconds(self) -> float:
+        """How long the newest commit's oldest write had waited."""
+        return self._commits.lag_seconds
+
+    @property
+    def open_readers(self) -> int:
+        """Readers that are following a run now."""
+        return sum(topic.readers for topic in self._topics.values())
+
+    async def run(self) -> None:
+        """Commits until cancelled; the log's other functions need it running."""
+        await self._commits.run()
+
+    async def flush(self) -> None:
+        """Returns when everything that was appended is committed."""
+        self._tick()
+        await self._commits.flush()
+
+    def close(self) -> None:
+        """Closes the database; call it when `run` has ended."""
+        self._reading.shutdown()
+        self._store.close()
+
+    def drain(self) -> None:
+        """Begins no new step and lets every reader go."""
+        self.is_draining = True
+        for topic in tuple(self._topics.values()):
+            topic.wake()
+
+    # -- runs --------------------------------------------------------------------------------------------------------
+
+    async def create(self, run: StoredRun, first: RunEvent) -> bool:
+        """Whether the run is new; then it is stored with its first event."""
+        batch = Append(run_id=run.record.run_id, epoch=0, events=((first.type, encode(first)),))
+
+        def insert(store: Store) -> tuple[StoredEvent, ...] | None:
+            return store.append(batch) if store.insert_run(run) else None
+
+        stored = await self._write(insert)
+        if stored is None:
+            return False
+        self.observe(run.record, first)
+        self._publish(run.record.run_id, stored)
+        return True
+
+    async def claim(self, run_id: RunId) -> Claim | None:
+        """The run for one more attempt; None when it has ended or never was. Whoever had it before is fenced."""
+        run = await self._write(lambda store: store.claim(run_id))
+        if run is None:
+            return None
+        steps: dict[str, bytes] = {}
+        torn = TornSteps()
+        if run.record.epoch > 1:
+            steps = await self._read(partial(self._store.steps, run_id))
+            torn = torn_steps(event.event() for event in await self.read_all(run_id))
+        journal = RunJournal(self, run.record, steps, torn)
+        return Claim(record=run.record, journal=journal, cancelled_by=run.cancelled_by, steps_recorded=len(steps))
+
+    async def end_unclaimed(self, record: RunRecord, end: EndEvent, status: RunStatus) -> bool:
+        """Ends a run that nobody works on; False when somebody has claimed or ended it since `record` was read."""
+        batch = Append(run_id=record.run_id, epoch=record.epoch, events=((end.type, encode(end)),), end_status=status)
+        if await self.submit(batch) is None:
+            return False
+        self.observe(record, end)
+        return True
+
+    async def request_cancel(self, run_id: RunId, by: str) -> None:
+        """Remembers, durably, that the run is to be cancelled."""
+        await self._write(lambda store: store.request_cancel(run_id, by))
+
+    async def delete(self, run_id: RunId) -> None:
+        """Deletes a run that has ended, with all of its record."""
+        await self._write(lambda store: store.delete(run_id))
+
+    async def expire(self, *, ended_before: float, most: int) -> int:
+        """Deletes runs that ended before then, at most so many; how many there were."""
+        return await self._write(lambda store: store.expire(ended_before, most))
+
+    async def get(self, run_id: RunId) -> StoredRun | None:
+        """The run, or None."""
+        return await self._read(partial(self._store.get, run_id))
+
+    async def is_live(self, run_id: RunId) -> bool:
+        """Whether more events will come."""
+        run = await self.get(run_id)
+        return run is not None and not run.record.is_ended
+
+    async def is_expired(self, run_id: RunId, tenant: Tenant) -> bool:
+        """Whether the tenant had such a run, past its retention."""
+        return await self._read(partial(self._store.is_expired, run_id, tenant))
+
+    async def list_runs(
+        self, tenant: Tenant, *, before: int | None, status: RunStatus | None, most: int
+    ) -> list[StoredRun]:
+        """The tenant's runs that arrived before `before`, newest first."""
+        return await self._read(partial(self._store.list_runs, tenant, before=before, status=status, most=most))
+
+    async def unfinished(self) -> list[StoredRun]:
+        """Every run that has not ended, in order of arrival."""
+        return await self._read(self._store.unfinished)
+
+    async def last_arrival(self) -> int:
+        """The newest run's place in the order of acceptance; 0 when there is none."""
+        return await self._read(self._store.last_arrival)
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    def submit(self, batch: Append) -> "asyncio.Future[tuple[StoredEvent, ...] | None]":
+        """The batch's stored events once committed; None, with nothing written, when it was fenced."""
+        future = self._commits.submit(lambda store: store.append(batch))
+        future.add_done_callback(lambda done: self._publish_result(batch.run_id, done))
+        return future
+
+    def flush_soon(self, journal: RunJournal) -> None:
+        """Calls the journal's `flush` at the next tick."""
+        self._to_flush.add(journal)
+        if not self._is_tick_set:
+            self._is_tick_set = True
+            loop = asyncio.get_running_loop()
+            loop.call_at((loop.time() // TICK_SECONDS + 1) * TICK_SECONDS, self._tick)
+
+    async def read(self, run_id: RunId, *, after: int, most: int) -> tuple[StoredEvent, ...]:
+        """Committed events after this place, in order."""
+        return await self._read(partial(self._store.read, run_id, after=after, most=most))
+
+    async def read_all(self, run_id: RunId) -> tuple[StoredEvent, ...]:
+        """All committed events of a run."""
+        return await self.read(run_id, after=0, most=-1)
+
+    def follow(
+        self, run_id: RunId, *, after: Seq, on_leave: Callable[[], None] = lambda: None
+    ) -> FollowingReader:
+        """Events after this place, and then those to come, until the end event."""
+        return FollowingReader(self, run_id, after=after, on_leave=on_leave)
+
+    def tell(self, run_id: RunId, event: RunEvent) -> None:
+        """Tells the open streams of a run, without recording it."""
+        topic = self._topics.get(run_id)
+        if topic is not None and topic.readers:
+            now = asyncio.get_running_loop().time()
+            topic.publish_transient(StoredEvent(seq=Seq(0), type=event.type, data=encode(event), at=now))
+
+    def readers_of(self, run_id: RunId) -> int:
+        """How many readers are following the run now."""
+        topic = self._topics.get(run_id)
+        return topic.readers if topic is not None else 0
+
+    def open_topic(self, run_id: RunId) -> Topic:
+        """The run's topic, made when there is none."""
+        return self._topics.setdefault(run_id, Topic())
+
+    def close_topic(self, run_id: RunId, topic: Topic) -> None:
+        """Forgets a topic without readers; the store still has its events."""
+        if not topic.readers and self._topics.get(run_id) is topic:
+            del self._topics[run_id]
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._is_tick_set = False
+        journals, self._to_flush = self._to_flush, set()
+        for journal in journals:
+            journal.flush()
+
+    def _publish_result(self, run_id: RunId, future: "asyncio.Future[tuple[StoredEvent, ...] | None]") -> None:
+        if not future.cancelled() and future.exception() is None:
+            self._publish(run_id, future.result())
+
+    def _publish(self, run_id: RunId, events: tuple[StoredEvent, ...] | None) -> None:
+        topic = self._topics.get(run_id)
+        if events and topic is not None:
+            topic.publish(events)
+
+    async def _write(self, operation: Callable[[Store], T]) -> T:
+        try:
+            return await self._commits.submit(operation)
+        except sqlite3.Error as error:
+            raise EventLogUnavailable from error
+
+    async def _read(self, query: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reading, query)
+        except sqlite3.Error as error:
+            raise EventLogUnavailable from error

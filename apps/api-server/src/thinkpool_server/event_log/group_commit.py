@@ -1,0 +1,93 @@
+"""Many writers, one transaction: what is waiting is committed together, and each writer learns its own outcome.
+
+At once when idle; while a commit is under way, the next batch gathers. So the cost of a commit is shared by whoever
+writes at the moment, and nobody waits for a timer.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from thinkpool_server.event_log.store import Store
+
+T = TypeVar("T")
+
+_Operation = Callable[[Store], Any]
+_Entry = tuple[_Operation, "asyncio.Future[Any]"]
+
+
+class GroupCommit:
+    """Runs write operations on a store, grouped into transactions, on one thread of its own.
+
+    An operation is a plain function of the store. When the database refuses (disk full, locked), every operation of the
+    transaction fails with `sqlite3.Error` and none is written.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: list[_Entry] = []
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event-log-writer")
+        self.lag_seconds = 0.0
+        """How long the newest commit's oldest operation had waited."""
+
+    def __repr__(self) -> str:
+        return f"<GroupCommit [{len(self._waiting)} waiting]>"
+
+    def submit(self, operation: Callable[[Store], T]) -> "asyncio.Future[T]":
+        """The operation's result, once it is committed."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        if not self._waiting:
+            self._first_at = loop.time()
+        self._waiting.append((operation, future))
+        self._idle.clear()
+        self._wake.set()
+        return future
+
+    async def run(self) -> None:
+        """Commits until cancelled."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                batch, self._waiting = self._waiting, []
+                began_at = self._first_at
+                await loop.run_in_executor(self._executor, self._commit, loop, batch)
+                self.lag_seconds = loop.time() - began_at
+                if not self._waiting:
+                    self._idle.set()
+        finally:
+            self._executor.shutdown()
+
+    async def flush(self) -> None:
+        """Returns when nothing is waiting or under way."""
+        await self._idle.wait()
+
+    def _commit(self, loop: asyncio.AbstractEventLoop, batch: list[_Entry]) -> None:
+        try:
+            self._store.begin()
+            results = [operation(self._store) for operation, _ in batch]
+            self._store.commit()
+        except sqlite3.Error as error:
+            self._store.rollback()
+            loop.call_soon_threadsafe(_fail, batch, error)
+        else:
+            loop.call_soon_threadsafe(_settle, batch, results)
+
+
+def _settle(batch: list[_Entry], results: list[Any]) -> None:
+    for (_, future), result in zip(batch, results, strict=True):
+        if not future.done():
+            future.set_result(result)
+
+
+def _fail(batch: list[_Entry], error: sqlite3.Error) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

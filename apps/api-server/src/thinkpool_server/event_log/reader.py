@@ -1,0 +1,90 @@
+"""Reading a run's events from any place on: the past from the store, the present from the topic, then the end."""
+
+from collections.abc import Callable
+from typing import Protocol, Self
+
+from thinkpool_pipeline.events import StoredEvent
+from thinkpool_pipeline.values import RunId, Seq
+
+from thinkpool_server.event_log.topic import Topic
+
+PAGE_EVENTS = 500
+"""How many events are read from the store at once."""
+
+
+class ReaderLog(Protocol):
+    """What a reader needs of the log it reads."""
+
+    is_draining: bool
+
+    async def read(self, run_id: RunId, *, after: int, most: int) -> tuple[StoredEvent, ...]:
+        """Committed events after this place."""
+        ...
+
+    async def is_live(self, run_id: RunId) -> bool:
+        """Whether more events will come."""
+        ...
+
+    def open_topic(self, run_id: RunId) -> Topic:
+        """The run's topic, made when there is none."""
+        ...
+
+    def close_topic(self, run_id: RunId, topic: Topic) -> None:
+        """Forgets a topic that nobody needs."""
+        ...
+
+
+class FollowingReader:
+    """Batches of events after a place, in order, until the end event; an async context manager and iterator.
+
+    Never an empty batch. An event with `seq` 0 is transient: it has no place in the log.
+    """
+
+    def __init__(self, log: ReaderLog, run_id: RunId, *, after: Seq, on_leave: Callable[[], None]) -> None:
+        self._log = log
+        self._run_id = run_id
+        self._after: int = after
+        self._on_leave = on_leave
+        self._topic = Topic()
+        self._transient_version = 0
+        self._is_done = False
+        self.is_cut = False
+        """Whether the server ended the reading before the run ended."""
+
+    async def __aenter__(self) -> Self:
+        self._topic = self._log.open_topic(self._run_id)
+        self._topic.readers += 1
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._topic.readers -= 1
+        self._log.close_topic(self._run_id, self._topic)
+        self._on_leave()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> tuple[StoredEvent, ...]:
+        while not self._is_done:
+            version = self._topic.version
+            batch = self._topic.since(self._after)
+            if batch is None:
+                batch = await self._log.read(self._run_id, after=self._after, most=PAGE_EVENTS)
+            if batch:
+                self._after = batch[-1].seq
+                self._is_done = batch[-1].is_end
+                return batch
+            if self._topic.is_ended:
+                break
+            if self._log.is_draining:
+                self.is_cut = True
+                break
+            transient = self._topic.transient
+            if transient is not None and transient[1] > self._transient_version:
+                self._transient_version = transient[1]
+                return (transient[0],)
+            if self._topic.since(self._after) is None and not await self._log.is_live(self._run_id):
+                break
+            if self._topic.version == version:
+                await self._topic.changed()
+        raise StopAsyncIteration

@@ -1,0 +1,74 @@
+"""The event log's tables, and the statements that read and write them.
+
+`runs.last_seq` numbers a run's events and `runs.epoch` fences them: an append is one UPDATE that checks the epoch and
+takes the numbers, then the INSERTs. A former owner's UPDATE finds no row, and nothing of its batch is written.
+"""
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS runs (
+    run_id TEXT PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    status TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    arrival INTEGER NOT NULL,
+    is_foreground INTEGER NOT NULL,
+    fingerprint TEXT NOT NULL,
+    question BLOB NOT NULL,
+    metadata BLOB NOT NULL,
+    created_at REAL NOT NULL,
+    started_at REAL,
+    finished_at REAL,
+    epoch INTEGER NOT NULL DEFAULT 0,
+    last_seq INTEGER NOT NULL DEFAULT 0,
+    cancelled_by TEXT
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS runs_by_tenant ON runs (tenant, arrival DESC);
+CREATE INDEX IF NOT EXISTS runs_unfinished ON runs (status, arrival) WHERE status IN ('queued', 'running');
+CREATE INDEX IF NOT EXISTS runs_by_end ON runs (finished_at) WHERE finished_at IS NOT NULL;
+CREATE TABLE IF NOT EXISTS run_events (
+    run_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    data BLOB NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (run_id, seq)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS run_steps (
+    run_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (run_id, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS expired_runs (
+    run_id TEXT PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    at REAL NOT NULL
+) WITHOUT ROWID;
+"""
+
+RUN_COLUMNS = (
+    "run_id, tenant, status, origin, priority, arrival, is_foreground, fingerprint, question, metadata,"
+    " created_at, started_at, finished_at, epoch, last_seq, cancelled_by"
+)
+
+INSERT_RUN = f"INSERT INTO runs ({RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- constants only
+
+CLAIM_RUN = f"""
+UPDATE runs SET epoch = epoch + 1, status = 'running', started_at = coalesce(started_at, ?)
+WHERE run_id = ? AND status IN ('queued', 'running') RETURNING {RUN_COLUMNS}
+"""  # noqa: S608 -- constants only
+
+TAKE_NUMBERS = """
+UPDATE runs SET last_seq = last_seq + ? WHERE run_id = ? AND epoch = ? AND finished_at IS NULL RETURNING last_seq
+"""
+
+END_RUN = "UPDATE runs SET status = ?, finished_at = ? WHERE run_id = ?"
+
+REQUEST_CANCEL = "UPDATE runs SET cancelled_by = coalesce(cancelled_by, ?) WHERE run_id = ? AND finished_at IS NULL"
+
+INSERT_EVENT = "INSERT INTO run_events (run_id, seq, epoch, type, data, at) VALUES (?, ?, ?, ?, ?, ?)"
+
+INSERT_STEP = "INSERT INTO run_steps (run_id, name, epoch, value) VALUES (?, ?, ?, ?)"
