@@ -16,21 +16,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self, cast
 
-logging.getLogger("dbos").addHandler(logging.NullHandler())  # before the import, or DBOS installs a handler of its own
-logging.getLogger("dbos").setLevel(logging.WARNING)
+import dbos._dbos as dbos_internals
+import dbos._queue as queue_internals
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
+from sqlalchemy import Engine as SqlEngine
+from sqlalchemy import create_engine
+from sqlalchemy.event import listen
+from thinkpool_pipeline.values import RunId
 
-import dbos._dbos as dbos_internals  # noqa: E402 -- the logger must be set up first
-import dbos._queue as queue_internals  # noqa: E402 -- the logger must be set up first
-from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID  # noqa: E402 -- the logger must be set up first
-from dbos import DBOSPortableJSONSerializer as PortableJSON  # noqa: E402 -- the logger must be set up first
-from sqlalchemy import Engine as SqlEngine  # noqa: E402 -- the logger must be set up first
-from sqlalchemy import create_engine  # noqa: E402 -- the logger must be set up first
-from sqlalchemy.event import listen  # noqa: E402 -- the logger must be set up first
-from thinkpool_pipeline.values import RunId  # noqa: E402 -- the logger must be set up first
-
-from thinkpool_server.engine.protocol import EngineLimits, Execute  # noqa: E402 -- the logger must be set up first
-from thinkpool_server.engine.wake import WakeableStop  # noqa: E402 -- the logger must be set up first
-from thinkpool_server.runs import Tenant  # noqa: E402 -- the logger must be set up first
+from thinkpool_server.engine.protocol import EngineLimits, Execute
+from thinkpool_server.engine.wake import WakeableStop
+from thinkpool_server.runs import Tenant
 
 QUEUE = "runs"
 APPLICATION_VERSION = "1"
@@ -66,7 +62,7 @@ class DbosEngine:
         return f"<DbosEngine {self._limits}>"
 
     async def __aenter__(self) -> Self:
-        logging.getLogger("dbos").addFilter(_OWN_ENDINGS)
+        _prepare_logger()
         DBOS(config=self._config())
 
         @DBOS.workflow(name="thinkpool.run", max_recovery_attempts=None)
@@ -143,7 +139,7 @@ class DbosEngine:
             "system_database_engine": _sqlite_engine(url),
             "application_version": APPLICATION_VERSION,
             "executor_id": EMBEDDED_EXECUTOR,
-            "serializer": PortableJSON(),
+            "serializer": DBOSPortableJSONSerializer(),
             "max_executor_threads": _THREADS,
             "notification_listener_polling_interval_sec": 0.1,
             "enable_otlp": False,
@@ -151,6 +147,14 @@ class DbosEngine:
 
 
 _OWN_ENDINGS = _OwnEndings()
+
+
+def _prepare_logger() -> None:
+    logger = logging.getLogger("dbos")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())  # without one, DBOS installs its own and keeps records from ours
+    logger.setLevel(logging.WARNING)
+    logger.addFilter(_OWN_ENDINGS)
 
 
 def _sqlite_engine(url: str) -> SqlEngine:

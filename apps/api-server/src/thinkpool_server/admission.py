@@ -1,0 +1,150 @@
+"""Who may come in, and who is next: the bounded queue's figures, kept in memory beside the durable queue.
+
+Plain synchronous bookkeeping on the event loop: a request is admitted or refused before any work, in microseconds. The
+order is the arrival number's inside a tenant and class, and nothing here awaits, so it needs no lock.
+"""
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from thinkpool_pipeline.errors import QueueFull
+from thinkpool_pipeline.events import RunQueued
+from thinkpool_pipeline.values import RunId
+
+from thinkpool_server.runs import Tenant
+
+CLASS_SPAN = 238_000_000
+"""Arrivals that one priority class has room for: nine classes fit the engine's 1..2^31-1."""
+
+_RECENT_RUNS = 50
+_RETRY_UNKNOWN_SECONDS = 5
+_RETRY_MOST_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """A run's place in the order of acceptance."""
+
+    run_id: RunId
+    tenant: Tenant
+    priority: int
+    """1 (first) to 9."""
+    arrival: int
+
+    @property
+    def rank(self) -> int:
+        """For the engine: lower starts first, inside a tenant."""
+        return (self.priority - 1) * CLASS_SPAN + self.arrival % CLASS_SPAN + 1
+
+
+class Admission:
+    """Counts the runs that wait and those that execute; refuses when too many wait."""
+
+    def __init__(self, *, slots: int, max_queued: int, last_arrival: int = 0) -> None:
+        self._slots = slots
+        self._max_queued = max_queued
+        self._last_arrival = last_arrival
+        self._waiting: dict[RunId, Ticket] = {}
+        self._waiting_by_class: Counter[tuple[Tenant, int]] = Counter()
+        self._executing: dict[RunId, Ticket] = {}
+        self._durations: deque[float] = deque(maxlen=_RECENT_RUNS)
+
+    def __repr__(self) -> str:
+        return f"<Admission [{len(self._executing)} executing, {len(self._waiting)} waiting]>"
+
+    @property
+    def waiting(self) -> int:
+        """Runs that wait."""
+        return len(self._waiting)
+
+    @property
+    def executing(self) -> int:
+        """Runs that execute."""
+        return len(self._executing)
+
+    def admit(self, run_id: RunId, tenant: Tenant, priority: int) -> Ticket:
+        """A place in the queue.
+
+        Raises:
+            QueueFull: as many wait as may.
+
+        """
+        if len(self._waiting) + len(self._executing) >= self._slots + self._max_queued:
+            raise QueueFull(retry_after_seconds=self._retry_after_seconds())
+        self._last_arrival += 1
+        ticket = Ticket(run_id=run_id, tenant=tenant, priority=priority, arrival=self._last_arrival)
+        self.readmit(ticket)
+        return ticket
+
+    def readmit(self, ticket: Ticket) -> None:
+        """Counts a run that was admitted before a restart as waiting."""
+        self._waiting[ticket.run_id] = ticket
+        self._waiting_by_class[ticket.tenant, ticket.priority] += 1
+
+    def start(self, run_id: RunId) -> None:
+        """Counts the run as executing."""
+        ticket = self._remove_waiting(run_id)
+        if ticket is not None:
+            self._executing[run_id] = ticket
+
+    def leave(self, run_id: RunId, *, executed_seconds: float | None = None) -> None:
+        """Forgets the run: it has ended."""
+        self._remove_waiting(run_id)
+        self._executing.pop(run_id, None)
+        if executed_seconds is not None:
+            self._durations.append(executed_seconds)
+
+    def earlier_waiting(self, run_id: RunId) -> RunId | None:
+        """The first run that waits and should start before this one: same tenant, same class, earlier arrival."""
+        own = self._waiting.get(run_id)
+        if own is None:
+            return None
+        for ticket in self._waiting.values():
+            if ticket.arrival >= own.arrival:
+                return None
+            if ticket.tenant == own.tenant and ticket.priority == own.priority:
+                return ticket.run_id
+        return None
+
+    def place(self, ticket: Ticket) -> RunQueued:
+        """What a client is told of a run that was just admitted."""
+        in_classes = (self._waiting_by_class[ticket.tenant, one] for one in range(1, ticket.priority + 1))
+        position = sum(in_classes)
+        others = len(self._waiting) - sum(self._waiting_by_class[ticket.tenant, one] for one in range(1, 10))
+        return self._told(position, position - 1 + others)
+
+    def places(self) -> Iterator[tuple[RunId, RunQueued]]:
+        """What each waiting run's client is to be told now."""
+        by_tenant: dict[Tenant, list[Ticket]] = {}
+        for ticket in self._waiting.values():
+            by_tenant.setdefault(ticket.tenant, []).append(ticket)
+        for tickets in by_tenant.values():
+            others = len(self._waiting) - len(tickets)
+            for index, ticket in enumerate(sorted(tickets, key=lambda one: one.rank)):
+                yield ticket.run_id, self._told(index + 1, index + others)
+
+    def _told(self, position: int, ahead: int) -> RunQueued:
+        free = self._slots - len(self._executing)
+        if ahead < free:
+            return RunQueued(position=0, ahead=0, estimated_start_seconds=0.0)
+        mean = self._mean_seconds()
+        estimate = None if mean is None else round(mean * (ahead - free + 1) / self._slots, 1)
+        return RunQueued(position=position, ahead=ahead, estimated_start_seconds=estimate)
+
+    def _remove_waiting(self, run_id: RunId) -> Ticket | None:
+        ticket = self._waiting.pop(run_id, None)
+        if ticket is not None:
+            self._waiting_by_class[ticket.tenant, ticket.priority] -= 1
+        return ticket
+
+    def _mean_seconds(self) -> float | None:
+        return sum(self._durations) / len(self._durations) if self._durations else None
+
+    def _retry_after_seconds(self) -> int:
+        """When a place is likely to be free: one run's share of the slots' time."""
+        mean = self._mean_seconds()
+        if mean is None:
+            return _RETRY_UNKNOWN_SECONDS
+        return min(_RETRY_MOST_SECONDS, max(1, math.ceil(mean / self._slots)))
