@@ -1,35 +1,68 @@
-"""What goes wrong on purpose in the server, beyond the library's tree (`thinkpool_pipeline.errors`).
+"""What the server refuses, beside the library's errors: values for `error_responses` to turn into answers."""
 
-PipelineError
-├── IdempotencyConflict           409
-├── InvalidCursor                 400
-├── RunSuspended                  never seen by a client: the run goes on elsewhere or after the restart
-└── EventLogError
-    └── EventLogUnavailable       503, with Retry-After
-"""
-
-from thinkpool_pipeline.errors import EventLogError, PipelineError
+from thinkpool_pipeline.errors import AdmissionError, PipelineError
 
 
 class IdempotencyConflict(PipelineError):
-    """Another request was made under this Idempotency-Key."""
+    """The Idempotency-Key was used before, with another request."""
 
     code = "idempotency-conflict"
 
 
-class InvalidCursor(PipelineError):
-    """The cursor is not one that this server gave out."""
+class StoreUnavailable(AdmissionError):
+    """The server cannot reach its database or write to its disk; try again in a moment."""
+
+    code = "store-unavailable"
+
+
+class InvalidCursor(PipelineError, ValueError):
+    """The cursor is not one that this server gave."""
 
     code = "invalid-cursor"
 
 
-class RunSuspended(PipelineError):
-    """The server is going down: the run stops between two steps and is taken up again later."""
+class InvalidEventId(PipelineError):
+    """The event id is not a number that this run's log has."""
 
-    code = "suspended"
+    code = "invalid-event-id"
 
 
-class EventLogUnavailable(EventLogError):
-    """The database does not take writes at the moment; try again soon."""
+class InvalidHeader(PipelineError):
+    """A header's value cannot be used."""
 
-    code = "event-log-unavailable"
+    code = "invalid-header"
+
+
+class ReportNotReady(PipelineError):
+    """The run is not finished: its report is not ready."""
+
+    code = "report-not-ready"
+
+
+class NoReport(PipelineError):
+    """The run ended without a report."""
+
+    code = "no-report"
+
+
+class InvalidField(PipelineError):
+    """A field of the request cannot be used."""
+
+    code = "invalid-request"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        """Its path in the body, such as `budget.max_turns`; made by the server, or checked to be a plain name."""
+
+
+class UnsupportedField(InvalidField):
+    """A field of the request means something that this server does not do."""
+
+    code = "unsupported-field"
+
+
+class UnknownModel(InvalidField):
+    """There is no model of that name here."""
+
+    code = "model-not-found"

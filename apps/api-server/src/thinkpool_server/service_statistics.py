@@ -1,0 +1,76 @@
+"""The server's figures at one moment, as values: what `/health`, `/ready` and `/metrics` tell. Cheap to make."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from thinkpool_pipeline.protocols import LimiterStatistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolFigures:
+    """The pipeline pool of this replica."""
+
+    size: int
+    idle: int
+    in_use: int
+    waiting: int
+    """Runs that wait for a pipeline."""
+    broken: int
+    """Pipelines that are gone and not replaced yet."""
+    replaced: int
+    """Pipelines replaced since the start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamFigures:
+    """One service that runs depend on, since the start."""
+
+    name: str
+    """From the configuration: `model`, `summary`, `search`, `reader`."""
+    requests: int = 0
+    """Attempts sent."""
+    errors: int = 0
+    """Attempts that failed."""
+    rate_limited: int = 0
+    """Attempts answered with 429."""
+    retries: int = 0
+    is_breaker_open: bool = False
+    cache_hits: int = 0
+    cache_misses: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnowledgeFigures:
+    """The local documents."""
+
+    state: Literal["none", "indexing", "ready"] = "none"
+    documents: int = 0
+    passages: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStatistics:
+    """The whole service."""
+
+    active_runs: int
+    """Runs executing in this replica."""
+    queued_runs: int
+    """Runs waiting in the whole deployment."""
+    pool: PoolFigures
+    limiter: LimiterStatistics
+    """The global limit: slots held and in all."""
+    engine: str
+    """Its name, such as `dbos-sqlite`."""
+    open_streams: int = 0
+    event_log_lag_seconds: float = 0.0
+    """Age of the oldest event that is not committed yet; 0 when all are."""
+    resumed_runs: int = 0
+    """Runs taken up again after a restart or a takeover, since the start."""
+    repeated_steps: int = 0
+    """Steps begun again because an earlier attempt left them half done, since the start."""
+    upstreams: tuple[UpstreamFigures, ...] = ()
+    knowledge: KnowledgeFigures = field(default_factory=KnowledgeFigures)
+    is_started: bool = True
+    """Whether the first pipeline is ready."""
+    is_draining: bool = False
+    is_database_ok: bool = True
