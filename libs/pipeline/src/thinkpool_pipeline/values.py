@@ -132,6 +132,8 @@ class ToolResult:
     is_cached: bool = False
     is_empty: bool = False
     error_code: str | None = None
+    elapsed_seconds: float = 0.0
+    """Seconds the run had worked, over all attempts, when this was recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +237,8 @@ class ModelReply:
     usage: Usage = field(default_factory=Usage)
     model: str = ""
     """The model that answered, as the provider named it."""
+    elapsed_seconds: float = 0.0
+    """Seconds the run had worked, over all attempts, when this was recorded; the loop sets it, models leave it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
