@@ -5,6 +5,7 @@ order is the arrival number's inside a tenant and class, and nothing here awaits
 """
 
 import math
+import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ class Ticket:
     priority: int
     """1 (first) to 9."""
     arrival: int
+    accepted_at: float
+    """Seconds since the epoch."""
 
     @property
     def rank(self) -> int:
@@ -74,7 +77,9 @@ class Admission:
         if len(self._waiting) + len(self._executing) >= self._slots + self._max_queued:
             raise QueueFull(retry_after_seconds=self._retry_after_seconds())
         self._last_arrival += 1
-        ticket = Ticket(run_id=run_id, tenant=tenant, priority=priority, arrival=self._last_arrival)
+        ticket = Ticket(
+            run_id=run_id, tenant=tenant, priority=priority, arrival=self._last_arrival, accepted_at=time.time()
+        )
         self.readmit(ticket)
         return ticket
 
@@ -107,6 +112,10 @@ class Admission:
             if ticket.tenant == own.tenant and ticket.priority == own.priority:
                 return ticket.run_id
         return None
+
+    def overdue(self, accepted_before: float) -> list[RunId]:
+        """Runs that have waited since before then."""
+        return [ticket.run_id for ticket in self._waiting.values() if ticket.accepted_at < accepted_before]
 
     def place(self, ticket: Ticket) -> RunQueued:
         """What a client is told of a run that was just admitted."""

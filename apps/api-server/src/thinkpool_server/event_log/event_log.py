@@ -67,9 +67,9 @@ class EventLog:
         await self._commits.run()
 
     async def flush(self) -> None:
-        """Returns when everything that was appended is committed."""
+        """Returns when everything that was appended before is committed."""
         self._tick()
-        await self._commits.flush()
+        await self._write(lambda _: None)
 
     def close(self) -> None:
         """Closes the database; call it when `run` has ended."""
@@ -84,19 +84,29 @@ class EventLog:
 
     # -- runs --------------------------------------------------------------------------------------------------------
 
-    async def create(self, run: StoredRun, first: RunEvent) -> bool:
-        """Whether the run is new; then it is stored with its first event."""
+    def create(self, run: StoredRun, first: RunEvent) -> "asyncio.Future[bool]":
+        """Whether the run is new; then it is stored with its first event. Goes on when the caller leaves.
+
+        Raises:
+            EventLogUnavailable: in the future; the run is not stored.
+
+        """
         batch = Append(run_id=run.record.run_id, epoch=0, events=((first.type, encode(first)),))
+        created: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
-        def insert(store: Store) -> tuple[StoredEvent, ...] | None:
-            return store.append(batch) if store.insert_run(run) else None
+        def insert(store: Store) -> bool:
+            return store.insert_run(run) and store.append(batch) is not None
 
-        stored = await self._write(insert)
-        if stored is None:
-            return False
-        self.observe(run.record, first)
-        self._publish(run.record.run_id, stored)
-        return True
+        def settle(committed: "asyncio.Future[bool]") -> None:
+            if committed.exception() is not None:
+                created.set_exception(EventLogUnavailable())
+                return
+            if committed.result():
+                self.observe(run.record, first)
+            created.set_result(committed.result())
+
+        self._commits.submit(insert).add_done_callback(settle)
+        return created
 
     async def claim(self, run_id: RunId) -> Claim | None:
         """The run for one more attempt; None when it has ended or never was. Whoever had it before is fenced."""
@@ -182,9 +192,7 @@ class EventLog:
         """All committed events of a run."""
         return await self.read(run_id, after=0, most=-1)
 
-    def follow(
-        self, run_id: RunId, *, after: Seq, on_leave: Callable[[], None] = lambda: None
-    ) -> FollowingReader:
+    def follow(self, run_id: RunId, *, after: Seq, on_leave: Callable[[], None] = lambda: None) -> FollowingReader:
         """Events after this place, and then those to come, until the end event."""
         return FollowingReader(self, run_id, after=after, on_leave=on_leave)
 

@@ -29,8 +29,6 @@ class GroupCommit:
         self._store = store
         self._waiting: list[_Entry] = []
         self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event-log-writer")
         self.lag_seconds = 0.0
         """How long the newest commit's oldest operation had waited."""
@@ -45,7 +43,6 @@ class GroupCommit:
         if not self._waiting:
             self._first_at = loop.time()
         self._waiting.append((operation, future))
-        self._idle.clear()
         self._wake.set()
         return future
 
@@ -60,14 +57,8 @@ class GroupCommit:
                 began_at = self._first_at
                 await loop.run_in_executor(self._executor, self._commit, loop, batch)
                 self.lag_seconds = loop.time() - began_at
-                if not self._waiting:
-                    self._idle.set()
         finally:
             self._executor.shutdown()
-
-    async def flush(self) -> None:
-        """Returns when nothing is waiting or under way."""
-        await self._idle.wait()
 
     def _commit(self, loop: asyncio.AbstractEventLoop, batch: list[_Entry]) -> None:
         try:

@@ -1,0 +1,304 @@
+"""Makes runs and tells of them: what the routes ask, on top of the event log, the engine and the supervisor.
+
+A run is accepted when its row is committed. One feeder then hands accepted runs to the engine, in the order in which
+they were accepted; what a crash kept it from handing over is handed over at the next start.
+"""
+
+import asyncio
+import base64
+import hashlib
+import secrets
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from thinkpool_pipeline.codec import to_json
+from thinkpool_pipeline.draft import report_so_far, usage_so_far
+from thinkpool_pipeline.errors import EventsExpired, ShuttingDown, UnknownRun
+from thinkpool_pipeline.events import RunCancelled, RunFailed, StoredEvent
+from thinkpool_pipeline.values import RunId, Seq
+
+from thinkpool_server.admission import Admission, Ticket
+from thinkpool_server.engine import Engine
+from thinkpool_server.errors import EventLogUnavailable, IdempotencyConflict, InvalidCursor
+from thinkpool_server.event_log import EventLog, FollowingReader
+from thinkpool_server.event_log.store import StoredRun
+from thinkpool_server.runs import RunPage, RunRecord, RunStatus, Submission, Tenant
+from thinkpool_server.supervisor import CancelledBy, Supervisor
+
+CANCEL_WAIT_SECONDS = 1.0
+"""How long a cancel waits for the run's end event before it answers."""
+
+_CANCEL_TRIES = 5
+
+
+class EventLogRunService:
+    """Implements `protocols.RunService` but for `statistics`, which the composition root adds."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        engine: Engine,
+        supervisor: Supervisor,
+        admission: Admission,
+        *,
+        disconnect_grace_seconds: float,
+    ) -> None:
+        self._log = log
+        self._engine = engine
+        self._supervisor = supervisor
+        self._admission = admission
+        self._disconnect_grace_seconds = disconnect_grace_seconds
+        self._accepted: asyncio.Queue[tuple[Ticket, asyncio.Future[bool]]] = asyncio.Queue()
+        self._creating: dict[RunId, asyncio.Future[bool]] = {}
+        self._deserted: dict[RunId, float] = {}
+        self.is_draining = False
+
+    def __repr__(self) -> str:
+        return f"<EventLogRunService {self._admission!r}>"
+
+    # -- what clients ask --------------------------------------------------------------------------------------------
+
+    async def submit(self, submission: Submission) -> tuple[RunRecord, bool]:
+        """The run, durable; and whether it is new, rather than found by its Idempotency-Key.
+
+        Raises:
+            AdmissionError: refused for now.
+            IdempotencyConflict: the key belongs to another request.
+            EventLogUnavailable: the database does not take it now.
+
+        """
+        fingerprint = _fingerprint(submission)
+        run_id = _run_id(submission)
+        if submission.idempotency_key is not None:
+            found = await self._find(run_id, fingerprint)
+            if found is not None:
+                return found, False
+        if self.is_draining:
+            raise ShuttingDown
+        ticket = self._admission.admit(run_id, submission.tenant, submission.priority)
+        run = StoredRun(
+            record=_new_record(run_id, submission),
+            arrival=ticket.arrival,
+            fingerprint=fingerprint,
+            cancelled_by=None,
+        )
+        creating = self._log.create(run, self._admission.place(ticket))
+        self._creating[run_id] = creating
+        self._accepted.put_nowait((ticket, creating))
+        if submission.is_foreground:
+            self._note_deserted(run_id)
+        await asyncio.shield(creating)
+        return replace(run.record, last_seq=Seq(1)), True
+
+    async def get(self, tenant: Tenant, run_id: RunId) -> RunRecord:
+        """The run.
+
+        Raises:
+            UnknownRun: there is none, or it is another tenant's.
+            EventsExpired: it is past its retention.
+
+        """
+        run = await self._log.get(run_id)
+        if run is not None and run.record.tenant == tenant:
+            return run.record
+        if run is None and await self._log.is_expired(run_id, tenant):
+            raise EventsExpired
+        raise UnknownRun
+
+    async def list(self, tenant: Tenant, *, cursor: str | None, max_runs: int, status: RunStatus | None) -> RunPage:
+        """The tenant's runs, newest first.
+
+        Raises:
+            InvalidCursor: the cursor is not one of ours.
+
+        """
+        runs = await self._log.list_runs(tenant, before=_decode_cursor(cursor), status=status, most=max_runs + 1)
+        page = runs[:max_runs]
+        next_cursor = _encode_cursor(page[-1].arrival) if len(runs) > max_runs else None
+        return RunPage(runs=tuple(run.record for run in page), next_cursor=next_cursor)
+
+    async def cancel(self, tenant: Tenant, run_id: RunId) -> RunRecord:
+        """The run after asking it to stop: ended already, or within about a second. Idempotent. Raises as `get`."""
+        record = await self.get(tenant, run_id)
+        if not record.is_ended:
+            await self.stop(run_id, "client")
+        return await self.get(tenant, run_id)
+
+    async def delete(self, tenant: Tenant, run_id: RunId) -> None:
+        """Forgets the run and its events; stops it first. Raises as `get`."""
+        await self.cancel(tenant, run_id)
+        await self._log.delete(run_id)
+        await self._engine.forget([run_id])
+
+    async def read_page(self, tenant: Tenant, run_id: RunId, *, after: Seq, max_events: int) -> tuple[StoredEvent, ...]:
+        """What is stored behind `after`, oldest first. Raises as `get`."""
+        await self.get(tenant, run_id)
+        return await self._log.read(run_id, after=after, most=max_events)
+
+    def follow(self, record: RunRecord, *, after: Seq = Seq(0)) -> FollowingReader:  # noqa: B008 -- a NewType of int
+        """A reader behind `after`, up to the run's end event."""
+        self._deserted.pop(record.run_id, None)
+
+        def leave() -> None:
+            if record.is_foreground and not self._log.readers_of(record.run_id):
+                self._note_deserted(record.run_id)
+
+        return self._log.follow(record.run_id, after=after, on_leave=leave)
+
+    # -- what the server itself does ---------------------------------------------------------------------------------
+
+    async def stop(self, run_id: RunId, by: CancelledBy) -> None:
+        """Cancels the run, wherever it is; returns when it has ended, or after about a second."""
+        await self._log.request_cancel(run_id, by)
+        for _ in range(_CANCEL_TRIES):
+            is_over = self._supervisor.cancel(run_id, by)
+            if is_over is not None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(CANCEL_WAIT_SECONDS):
+                        await is_over.wait()
+                return
+            if await self._end_waiting(run_id, by):
+                return
+            await asyncio.sleep(0)
+
+    async def feed(self) -> None:
+        """Hands accepted runs to the engine, in order, until cancelled."""
+        while True:
+            ticket, creating = await self._accepted.get()
+            try:
+                is_new = await creating
+            except EventLogUnavailable:
+                is_new = False
+            self._creating.pop(ticket.run_id, None)
+            if is_new:
+                await self._engine.submit(ticket.run_id, tenant=ticket.tenant, rank=ticket.rank)
+            else:
+                self._leave(ticket.run_id)
+
+    async def recover(self, unfinished: Sequence[StoredRun]) -> None:
+        """Hands over what a crash kept from the engine; call it once the engine runs."""
+        pending = await self._engine.pending()
+        for run in unfinished:
+            if run.record.is_foreground:
+                self._note_deserted(run.record.run_id)
+            if run.record.run_id not in pending:
+                ticket = ticket_of(run)
+                await self._engine.forget([ticket.run_id])
+                await self._engine.submit(ticket.run_id, tenant=ticket.tenant, rank=ticket.rank)
+
+    async def stop_deserted(self) -> None:
+        """Cancels foreground runs that nobody has read for the grace."""
+        now = time.monotonic()
+        for run_id in [run_id for run_id, until in self._deserted.items() if until <= now]:
+            del self._deserted[run_id]
+            if not self._log.readers_of(run_id):
+                await self.stop(run_id, "disconnect")
+
+    async def fail_overdue(self, *, accepted_before: float) -> None:
+        """Ends runs that have waited since before then, as failed."""
+        overdue = RunFailed(code="queue-timeout", message="The run waited too long in the queue.", partial_report="")
+        for run_id in self._admission.overdue(accepted_before):
+            run = await self._log.get(run_id)
+            if run is not None and await self._log.end_unclaimed(run.record, overdue, "failed"):
+                await self._withdraw(run_id)
+
+    def tell_places(self) -> None:
+        """Tells the open streams of waiting runs where they stand."""
+        for run_id, place in self._admission.places():
+            self._log.tell(run_id, place)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    async def _find(self, run_id: RunId, fingerprint: str) -> RunRecord | None:
+        creating = self._creating.get(run_id)
+        if creating is not None:
+            await asyncio.shield(creating)
+        run = await self._log.get(run_id)
+        if run is None:
+            return None
+        if run.fingerprint != fingerprint:
+            raise IdempotencyConflict
+        return run.record
+
+    async def _end_waiting(self, run_id: RunId, by: CancelledBy) -> bool:
+        run = await self._log.get(run_id)
+        if run is None or run.record.is_ended:
+            return True
+        events = [stored.event() for stored in await self._log.read_all(run_id)]
+        end = RunCancelled(by=by, partial_report=report_so_far(events), usage=usage_so_far(events))
+        is_ended = await self._log.end_unclaimed(run.record, end, "cancelled")
+        if is_ended:
+            await self._withdraw(run_id)
+        return is_ended
+
+    async def _withdraw(self, run_id: RunId) -> None:
+        self._leave(run_id)
+        await self._engine.withdraw(run_id)
+
+    def _leave(self, run_id: RunId) -> None:
+        self._admission.leave(run_id)
+        self._supervisor.note_queue_moved()
+
+    def _note_deserted(self, run_id: RunId) -> None:
+        self._deserted[run_id] = time.monotonic() + self._disconnect_grace_seconds
+
+
+def ticket_of(run: StoredRun) -> Ticket:
+    """The run's place in the order of acceptance."""
+    record = run.record
+    return Ticket(
+        run_id=record.run_id,
+        tenant=record.tenant,
+        priority=record.priority,
+        arrival=run.arrival,
+        accepted_at=record.created_at,
+    )
+
+
+def _new_record(run_id: RunId, submission: Submission) -> RunRecord:
+    return RunRecord(
+        run_id=run_id,
+        tenant=submission.tenant,
+        status="queued",
+        question=submission.question,
+        origin=submission.origin,
+        priority=submission.priority,
+        is_foreground=submission.is_foreground,
+        metadata=submission.metadata,
+        created_at=time.time(),
+        started_at=None,
+        finished_at=None,
+        epoch=0,
+        last_seq=Seq(0),
+    )
+
+
+def _run_id(submission: Submission) -> RunId:
+    """Time-ordered and unguessable; with an Idempotency-Key the same for the same tenant and key."""
+    if submission.idempotency_key is not None:
+        digest = hashlib.sha256(f"{submission.tenant}\0{submission.idempotency_key}".encode()).digest()
+        return RunId("run_" + base64.b32hexencode(digest[:20]).decode().lower())
+    moment = time.time_ns() // 1_000_000
+    return RunId("run_" + base64.b32hexencode(moment.to_bytes(6) + secrets.token_bytes(14)).decode().lower())
+
+
+def _fingerprint(submission: Submission) -> str:
+    return hashlib.sha256(to_json(replace(submission, idempotency_key=None))).hexdigest()
+
+
+def _encode_cursor(arrival: int) -> str:
+    return base64.urlsafe_b64encode(f"a{arrival}".encode()).decode().rstrip("=")
+
+
+def _decode_cursor(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+        if not text.startswith("a") or not text[1:].isdecimal() or len(text) > 16:
+            raise InvalidCursor
+        return int(text[1:])
+    except ValueError as error:
+        raise InvalidCursor from error

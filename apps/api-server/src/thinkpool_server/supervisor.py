@@ -1,0 +1,213 @@
+"""Works on runs: claims one, borrows a pipeline, and turns every ending into exactly one end event.
+
+An answer, an error, a bug, a cancel: each ends this run and no other. Our own going down ends nothing: the run is
+handed back and goes on after the restart, from its first unrecorded step.
+"""
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Literal
+
+from thinkpool_pipeline.draft import report_so_far, usage_so_far
+from thinkpool_pipeline.errors import PipelineError, RunError, RunSuperseded
+from thinkpool_pipeline.events import EndEvent, RunCancelled, RunCompleted, RunEvent, RunFailed, RunStarted
+from thinkpool_pipeline.pool import PipelinePool
+from thinkpool_pipeline.values import RunId
+
+from thinkpool_server.admission import Admission
+from thinkpool_server.errors import EventLogUnavailable, RunSuspended
+from thinkpool_server.event_log import Claim, EventLog
+from thinkpool_server.runs import RunStatus
+
+CancelledBy = Literal["client", "disconnect", "operator"]
+
+MAX_IDLE_ATTEMPTS = 20
+"""Attempts beyond the steps recorded, after which a run counts as the cause of the crashes."""
+
+_TURN_WAIT_SECONDS = 1.0
+_LOG_RETRY_SECONDS = 1.0
+
+_logger = logging.getLogger(__name__)
+
+
+class _Fate(Enum):
+    """What became of an attempt that wrote no end event."""
+
+    HANDED_BACK = auto()
+    SUPERSEDED = auto()
+    LOG_UNAVAILABLE = auto()
+
+
+@dataclass(slots=True)
+class _LiveRun:
+    """A run that executes here."""
+
+    work: "asyncio.Task[EndEvent | _Fate]"
+    cancelled_by: CancelledBy | None = None
+    is_over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Supervisor:
+    """Executes runs for the engine, and cancels them."""
+
+    def __init__(self, log: EventLog, pool: PipelinePool, admission: Admission, *, replica: str) -> None:
+        self._log = log
+        self._pool = pool
+        self._admission = admission
+        self._replica = replica
+        self._live: dict[RunId, _LiveRun] = {}
+        self._queue_moved = asyncio.Event()
+        self.resumed_runs = 0
+        """Claims of runs that an earlier attempt had begun."""
+        self.repeated_steps = 0
+        """Steps that were torn and begun again."""
+
+    def __repr__(self) -> str:
+        return f"<Supervisor [{len(self._live)} live]>"
+
+    async def execute(self, run_id: RunId) -> bool:
+        """Works on the run; True when it has ended, False when it is handed back."""
+        while True:
+            try:
+                fate = await self._attempt(run_id)
+            except EventLogUnavailable:
+                fate = _Fate.LOG_UNAVAILABLE
+            if fate is not _Fate.LOG_UNAVAILABLE:
+                return fate is not _Fate.HANDED_BACK
+            if self._log.is_draining:
+                return False
+            await asyncio.sleep(_LOG_RETRY_SECONDS)
+
+    def cancel(self, run_id: RunId, by: CancelledBy) -> asyncio.Event | None:
+        """Stops a run that executes here; the event is set when it has ended. None when it does not execute here."""
+        live = self._live.get(run_id)
+        if live is None:
+            return None
+        if live.cancelled_by is None:
+            live.cancelled_by = by
+            live.work.cancel()
+        return live.is_over
+
+    def note_queue_moved(self) -> None:
+        """Lets runs that wait for their turn look again: one ahead of them has started or left."""
+        self._queue_moved.set()
+        self._queue_moved = asyncio.Event()
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Hands every run back: at its next step where that comes within the grace, else in the middle of one."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_seconds):
+                await self._all_over()
+        for live in self._live.values():
+            live.work.cancel()
+        await self._all_over()
+
+    async def _all_over(self) -> None:
+        for live in tuple(self._live.values()):
+            await live.is_over.wait()
+
+    async def _attempt(self, run_id: RunId) -> EndEvent | _Fate:
+        await self._take_turn(run_id)
+        self._admission.start(run_id)
+        self.note_queue_moved()
+        claim = await self._log.claim(run_id)
+        if claim is None:
+            self._admission.leave(run_id)
+            return _Fate.SUPERSEDED
+        if claim.record.epoch > 1:
+            self.resumed_runs += 1
+            self.repeated_steps += len(claim.journal.torn.turns) + len(claim.journal.torn.calls)
+        began_at = time.monotonic()
+        ended = await self._live_through(claim)
+        if isinstance(ended, _Fate):
+            if ended is _Fate.SUPERSEDED:
+                self._admission.leave(run_id)
+            return ended
+        await claim.journal.finish(ended, _STATUS[type(ended)])
+        self._admission.leave(run_id, executed_seconds=time.monotonic() - began_at)
+        return ended
+
+    async def _take_turn(self, run_id: RunId) -> None:
+        """Runs that the engine claimed together begin in the order in which they arrived."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TURN_WAIT_SECONDS):
+                while self._admission.earlier_waiting(run_id) is not None:
+                    await self._queue_moved.wait()
+
+    async def _live_through(self, claim: Claim) -> EndEvent | _Fate:
+        """The run's work in a task of its own, so that cancelling it cancels nothing else."""
+        run_id = claim.record.run_id
+        async with asyncio.TaskGroup() as tasks:
+            live = _LiveRun(work=tasks.create_task(self._work(claim), name=run_id))
+            self._live[run_id] = live
+            try:
+                if claim.cancelled_by is not None:
+                    self.cancel(run_id, _as_canceller(claim.cancelled_by))
+                await asyncio.wait([live.work])
+                if not live.work.cancelled():
+                    return live.work.result()
+                if live.cancelled_by is None:
+                    return _Fate.HANDED_BACK
+                return await self._cancelled(claim, live.cancelled_by)
+            finally:
+                del self._live[run_id]
+                live.is_over.set()
+
+    async def _work(self, claim: Claim) -> EndEvent | _Fate:
+        try:
+            if claim.record.epoch > claim.steps_recorded + MAX_IDLE_ATTEMPTS:
+                raise RunError("The run was given up: the server ended again and again while working on it.")
+            return await self._research(claim)
+        except RunSuspended:
+            return _Fate.HANDED_BACK
+        except RunSuperseded:
+            return _Fate.SUPERSEDED
+        except EventLogUnavailable:
+            return _Fate.LOG_UNAVAILABLE
+        except PipelineError as error:
+            return await self._failed(claim, error.code, error.message)
+        except Exception:
+            _logger.exception("a run ended by a fault of ours", extra={"run_id": claim.record.run_id})
+            return await self._failed(claim, PipelineError.code, "The run ended by a fault of the server.")
+
+    async def _research(self, claim: Claim) -> RunCompleted:
+        async with self._pool.lend() as pipeline:
+            started = RunStarted(
+                replica=self._replica,
+                pipeline=pipeline.number,
+                model=claim.record.question.model or pipeline.model_name,
+                attempt=claim.record.epoch,
+            )
+            claim.journal.emit(started)
+            answer = await pipeline.run(claim.record.question, claim.journal)
+        return RunCompleted(
+            report=answer.report, citations=answer.citations, usage=answer.usage, stop_reason=answer.stop_reason
+        )
+
+    async def _failed(self, claim: Claim, code: str, message: str) -> RunFailed:
+        events = await self._events(claim)
+        return RunFailed(code=code, message=message, partial_report=report_so_far(events), usage=usage_so_far(events))
+
+    async def _cancelled(self, claim: Claim, by: CancelledBy) -> RunCancelled:
+        events = await self._events(claim)
+        return RunCancelled(by=by, partial_report=report_so_far(events), usage=usage_so_far(events))
+
+    async def _events(self, claim: Claim) -> list[RunEvent]:
+        claim.journal.flush()
+        await self._log.flush()
+        return [stored.event() for stored in await self._log.read_all(claim.record.run_id)]
+
+
+_STATUS: dict[type[EndEvent], RunStatus] = {
+    RunCompleted: "completed",
+    RunFailed: "failed",
+    RunCancelled: "cancelled",
+}
+
+
+def _as_canceller(name: str) -> CancelledBy:
+    return "disconnect" if name == "disconnect" else "operator" if name == "operator" else "client"
