@@ -15,6 +15,12 @@ class StoreUnavailable(AdmissionError):
     code = "store-unavailable"
 
 
+class RunSuspended(PipelineError):
+    """The server is going down: the run stops between two steps and is taken up again later."""
+
+    code = "suspended"
+
+
 class InvalidCursor(PipelineError, ValueError):
     """The cursor is not one that this server gave."""
 

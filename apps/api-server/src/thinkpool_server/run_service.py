@@ -21,7 +21,7 @@ from thinkpool_pipeline.values import RunId, Seq
 
 from thinkpool_server.admission import Admission, Ticket
 from thinkpool_server.engine import Engine
-from thinkpool_server.errors import EventLogUnavailable, IdempotencyConflict, InvalidCursor
+from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
 from thinkpool_server.event_log import EventLog, FollowingReader
 from thinkpool_server.event_log.store import StoredRun
 from thinkpool_server.runs import RunPage, RunRecord, RunStatus, Submission, Tenant
@@ -66,7 +66,7 @@ class EventLogRunService:
         Raises:
             AdmissionError: refused for now.
             IdempotencyConflict: the key belongs to another request.
-            EventLogUnavailable: the database does not take it now.
+            StoreUnavailable: the database does not take it now.
 
         """
         fingerprint = _fingerprint(submission)
@@ -169,7 +169,7 @@ class EventLogRunService:
             ticket, creating = await self._accepted.get()
             try:
                 is_new = await creating
-            except EventLogUnavailable:
+            except StoreUnavailable:
                 is_new = False
             self._creating.pop(ticket.run_id, None)
             if is_new:

@@ -19,7 +19,7 @@ from thinkpool_pipeline.pool import PipelinePool
 from thinkpool_pipeline.values import RunId
 
 from thinkpool_server.admission import Admission
-from thinkpool_server.errors import EventLogUnavailable, RunSuspended
+from thinkpool_server.errors import RunSuspended, StoreUnavailable
 from thinkpool_server.event_log import Claim, EventLog
 from thinkpool_server.runs import RunStatus
 
@@ -74,7 +74,7 @@ class Supervisor:
         while True:
             try:
                 fate = await self._attempt(run_id)
-            except EventLogUnavailable:
+            except StoreUnavailable:
                 fate = _Fate.LOG_UNAVAILABLE
             if fate is not _Fate.LOG_UNAVAILABLE:
                 return fate is not _Fate.HANDED_BACK
@@ -166,7 +166,7 @@ class Supervisor:
             return _Fate.HANDED_BACK
         except RunSuperseded:
             return _Fate.SUPERSEDED
-        except EventLogUnavailable:
+        except StoreUnavailable:
             return _Fate.LOG_UNAVAILABLE
         except PipelineError as error:
             return await self._failed(claim, error.code, error.message)

@@ -16,7 +16,7 @@ from thinkpool_pipeline.events import EndEvent, RunEvent, StoredEvent, encode
 from thinkpool_pipeline.protocols import TornSteps
 from thinkpool_pipeline.values import RunId, Seq
 
-from thinkpool_server.errors import EventLogUnavailable
+from thinkpool_server.errors import StoreUnavailable
 from thinkpool_server.event_log.group_commit import GroupCommit
 from thinkpool_server.event_log.journal import Claim, RunJournal
 from thinkpool_server.event_log.reader import FollowingReader
@@ -88,7 +88,7 @@ class EventLog:
         """Whether the run is new; then it is stored with its first event. Goes on when the caller leaves.
 
         Raises:
-            EventLogUnavailable: in the future; the run is not stored.
+            StoreUnavailable: in the future; the run is not stored.
 
         """
         batch = Append(run_id=run.record.run_id, epoch=0, events=((first.type, encode(first)),))
@@ -99,7 +99,7 @@ class EventLog:
 
         def settle(committed: "asyncio.Future[bool]") -> None:
             if committed.exception() is not None:
-                created.set_exception(EventLogUnavailable())
+                created.set_exception(StoreUnavailable())
                 return
             if committed.result():
                 self.observe(run.record, first)
@@ -238,10 +238,10 @@ class EventLog:
         try:
             return await self._commits.submit(operation)
         except sqlite3.Error as error:
-            raise EventLogUnavailable from error
+            raise StoreUnavailable from error
 
     async def _read(self, query: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reading, query)
         except sqlite3.Error as error:
-            raise EventLogUnavailable from error
+            raise StoreUnavailable from error

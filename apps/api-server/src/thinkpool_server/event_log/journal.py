@@ -25,7 +25,7 @@ from thinkpool_pipeline.events import (
 from thinkpool_pipeline.protocols import Outcome, TornSteps
 from thinkpool_pipeline.values import RunId, StepName
 
-from thinkpool_server.errors import EventLogUnavailable, RunSuspended
+from thinkpool_server.errors import RunSuspended, StoreUnavailable
 from thinkpool_server.event_log.store import Append
 from thinkpool_server.runs import RunRecord
 
@@ -45,8 +45,9 @@ class JournalLog(Protocol):
         """Calls the journal's `flush` at the next tick."""
         ...
 
-    def observe(self, record: RunRecord, event: RunEvent) -> None:
-        """Counts the event."""
+    @property
+    def observe(self) -> Callable[[RunRecord, RunEvent], None]:
+        """Counts an event."""
         ...
 
 
@@ -118,7 +119,7 @@ class RunJournal:
         Raises:
             RunSuperseded: another owner has the run.
             RunSuspended: the server is going down; the step was not begun.
-            EventLogUnavailable: the database does not take writes.
+            StoreUnavailable: the database does not take writes.
 
         """
         recorded = self._steps.get(name)
@@ -129,7 +130,7 @@ class RunJournal:
         if self._is_superseded:
             raise RunSuperseded
         if self._is_broken:
-            raise EventLogUnavailable
+            raise StoreUnavailable
         outcome = await run()
         self._close_delta()
         for event in outcome.events:
@@ -164,7 +165,7 @@ class RunJournal:
         try:
             return await self._submit(steps=steps, end_status=end_status)
         except sqlite3.Error as error:
-            raise EventLogUnavailable from error
+            raise StoreUnavailable from error
 
     def _submit(
         self, *, steps: tuple[tuple[str, bytes], ...] = (), end_status: str | None = None
