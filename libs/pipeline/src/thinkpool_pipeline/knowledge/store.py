@@ -1,0 +1,222 @@
+"""The index on disk: documents, passages and their words in one SQLite file, written by one thread and read by several.
+
+The file holds nothing that the documents do not: one that is damaged, of another version or of another directory is
+made anew. Searches see the last finished batch while the next one is written (WAL).
+"""
+
+import sqlite3
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from thinkpool_pipeline.knowledge.files import Stamp
+from thinkpool_pipeline.knowledge.passages import CutDocument
+
+_VERSION = 1
+"""Raised whenever the tables, or the way documents become passages, change."""
+
+_SCHEMA = """
+CREATE TABLE meta (root TEXT NOT NULL);
+CREATE TABLE documents (
+  id INTEGER PRIMARY KEY, document TEXT NOT NULL UNIQUE, title TEXT NOT NULL,
+  modified_ns INTEGER NOT NULL, size_bytes INTEGER NOT NULL, text TEXT NOT NULL
+);
+CREATE TABLE passages (
+  id INTEGER PRIMARY KEY, document_id INTEGER NOT NULL, ordinal INTEGER NOT NULL, offset INTEGER NOT NULL,
+  title TEXT NOT NULL, heading TEXT NOT NULL, text TEXT NOT NULL
+);
+CREATE INDEX passages_of_document ON passages (document_id, ordinal);
+CREATE VIRTUAL TABLE words USING fts5 (
+  title, heading, text, content = 'passages', content_rowid = 'id', tokenize = 'porter unicode61'
+);
+CREATE TRIGGER passage_added AFTER INSERT ON passages BEGIN
+  INSERT INTO words (rowid, title, heading, text) VALUES (new.id, new.title, new.heading, new.text);
+END;
+CREATE TRIGGER passage_removed AFTER DELETE ON passages BEGIN
+  INSERT INTO words (words, rowid, title, heading, text)
+  VALUES ('delete', old.id, old.title, old.heading, old.text);
+END;
+"""
+
+_FEW_PASSAGES = 30
+
+_BEST = "SELECT rowid, -bm25(words, 2.0, 1.5, 1.0) AS score FROM words WHERE words MATCH ? ORDER BY score DESC LIMIT ?"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundPassage:
+    """A passage of a document, as search finds it."""
+
+    document: str
+    """The document's id: its path relative to the directory, with `/` between."""
+    title: str
+    heading: str
+    """The headings above it, outermost first, with ` / ` between; empty at the top of a document."""
+    ordinal: int
+    """Its place among the document's passages, from 0."""
+    offset: int
+    """Where it starts in the document's text, in characters."""
+    text: str
+    """The document's own words, markup aside."""
+
+
+class IndexWriter:
+    """The one connection that changes the index. Not thread-safe."""
+
+    def __init__(self, database: Path, root: Path) -> None:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._connection = _prepared(database, root)
+        except sqlite3.DatabaseError:
+            for suffix in ("", "-wal", "-shm"):
+                database.with_name(database.name + suffix).unlink(missing_ok=True)
+            self._connection = _prepared(database, root)
+
+    def stamps(self) -> Mapping[str, Stamp]:
+        """What is indexed, by document id."""
+        rows = self._connection.execute("SELECT document, modified_ns, size_bytes FROM documents")
+        return {document: Stamp(modified, size) for document, modified, size in rows}
+
+    def titles(self) -> Iterator[tuple[int, str]]:
+        """Ids of the documents' first passages, each with its document's title."""
+        return self._connection.execute("SELECT id, title FROM passages WHERE ordinal = 0")
+
+    def counts(self) -> tuple[int, int]:
+        """How many documents and passages there are."""
+        return self._connection.execute(
+            "SELECT (SELECT count(*) FROM documents), (SELECT count(*) FROM passages)"
+        ).fetchone()
+
+    def is_common(self, word: str) -> bool:
+        """Whether so many passages have the word that it tells little: a tenth, but at least 30."""
+        most = max(_FEW_PASSAGES, self.counts()[1] // 10)
+        rows = self._connection.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ? LIMIT ?)", (quoted(word), most + 1)
+        )
+        return rows.fetchone()[0] > most
+
+    def remove(self, documents: Sequence[str]) -> None:
+        """Forgets documents."""
+        for document in documents:
+            self._connection.execute(
+                "DELETE FROM passages WHERE document_id = (SELECT id FROM documents WHERE document = ?)", (document,)
+            )
+            self._connection.execute("DELETE FROM documents WHERE document = ?", (document,))
+
+    def replace(self, document: str, title: str, stamp: Stamp, cut: CutDocument) -> None:
+        """Puts a document in the place of its earlier version, if any."""
+        self.remove([document])
+        row = (document, title, stamp.modified_ns, stamp.size_bytes, cut.text)
+        document_id = self._connection.execute(
+            "INSERT INTO documents (document, title, modified_ns, size_bytes, text) VALUES (?, ?, ?, ?, ?)", row
+        ).lastrowid
+        self._connection.executemany(
+            "INSERT INTO passages (document_id, ordinal, offset, title, heading, text) VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                (document_id, ordinal, passage.start, title, passage.heading, cut.text[passage.start : passage.end])
+                for ordinal, passage in enumerate(cut.passages)
+            ),
+        )
+
+    @contextmanager
+    def batch(self) -> Generator[None]:
+        """Changes made within are seen together, or not at all."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+
+class IndexReader:
+    """A connection that only reads. Used by one thread at a time, whichever."""
+
+    def __init__(self, database: Path) -> None:
+        self._connection = _connected(database)
+        self._connection.execute("PRAGMA query_only = 1")
+
+    def __enter__(self) -> "IndexReader":
+        """Begins a view of the index that stays the same until the end of the block."""
+        self._connection.execute("BEGIN")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._connection.execute("ROLLBACK")
+
+    def passage_count(self) -> int:
+        """How many passages there are."""
+        return self._connection.execute("SELECT count(*) FROM passages").fetchone()[0]
+
+    def best(self, match: str, limit: int) -> dict[int, float]:
+        """Ids of the passages that match best, by BM25, best first, with their scores."""
+        return dict(self._connection.execute(_BEST, (match, limit)))
+
+    def matching(self, match: str, limit: int) -> frozenset[int]:
+        """Ids of at most `limit` passages that match."""
+        rows = self._connection.execute("SELECT rowid FROM words WHERE words MATCH ? LIMIT ?", (match, limit))
+        return frozenset(row[0] for row in rows)
+
+    def passages(self, ids: Sequence[int]) -> list[FoundPassage]:
+        """The passages of these ids, in their order."""
+        marks = ", ".join("?" * len(ids))
+        rows = self._connection.execute(
+            "SELECT passages.id, document, passages.title, heading, ordinal, offset, passages.text FROM passages"  # noqa: S608 -- question marks only
+            f" JOIN documents ON documents.id = document_id WHERE passages.id IN ({marks})",
+            ids,
+        )
+        found = {
+            row[0]: FoundPassage(
+                document=row[1], title=row[2], heading=row[3], ordinal=row[4], offset=row[5], text=row[6]
+            )
+            for row in rows
+        }
+        return [found[passage_id] for passage_id in ids if passage_id in found]
+
+    def text(self, document: str) -> tuple[str, str] | None:
+        """Title and text of a document; None when it is not in the index."""
+        return self._connection.execute("SELECT title, text FROM documents WHERE document = ?", (document,)).fetchone()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+
+def quoted(phrase: str) -> str:
+    """Words as FTS5 takes them literally, one after another: nothing in them is an operator."""
+    return '"' + phrase.replace('"', '""').replace("\0", " ") + '"'
+
+
+def _connected(database: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(database, isolation_level=None, check_same_thread=False, timeout=10)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def _prepared(database: Path, root: Path) -> sqlite3.Connection:
+    connection = _connected(database)
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == _VERSION and connection.execute("SELECT root FROM meta").fetchone() == (str(root),):
+            return connection
+        with closing(connection.execute("SELECT count(*) FROM sqlite_schema")) as tables:
+            is_new = tables.fetchone() == (0,)
+        if not is_new:
+            raise sqlite3.DatabaseError("the index is of another version or directory")
+        connection.executescript(_SCHEMA)
+        connection.execute("INSERT INTO meta (root) VALUES (?)", (str(root),))
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

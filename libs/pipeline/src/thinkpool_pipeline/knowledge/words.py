@@ -1,0 +1,57 @@
+"""Words as search and the builtin researcher see them: what carries a question's meaning, and when two are the same."""
+
+import re
+from functools import lru_cache
+
+_WORD = re.compile(r"\w+(?:['’]\w+)*")
+
+_STOP_WORDS = """
+    a about above after again against all also am among an and any anyone anything are aren't around as at be became
+    because become been before being below between both but by came can can't cannot come could couldn't describe did
+    didn't do does doesn't doing don't done down during each either else etc even ever every explain few find for from
+    further gave get gets give given go goes going got had has have haven't having he her here hers herself him himself
+    his how i i'd i'll i'm i've if in into is isn't it it's its itself just know known let like made make makes many may
+    me might mine more most much must my myself name named neither no nor not of off often on once one only onto or
+    other our ours ourselves out over own please put quite rather really said same say see shall she should show since
+    so some someone something still such take tell than that that's the their theirs them themselves then there these
+    they thing things this those through thus to too toward towards under until up upon us use used uses using very via
+    was wasn't way we well were weren't what what's whatever when where whether which while who who's whom whose why
+    will with within without won't work works would yes yet you you're your yours yourself
+"""
+
+STOP_WORDS = frozenset(_STOP_WORDS.split())
+"""Words that say how something is asked and not what about."""
+
+_ENDINGS = ("ations", "ation", "ingly", "edly", "ings", "ing", "ies", "ied", "ers", "ed", "er", "es", "ly", "s", "e")
+_FEWEST_LETTERS_LEFT = 3
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in order, in lower case; apostrophes stay inside."""
+    return _WORD.findall(text.lower())
+
+
+def content_words(text: str) -> list[str]:
+    """The words that carry meaning, each once, in order. All words when none of them does."""
+    every = list(dict.fromkeys(words(text)))
+    return [word for word in every if word not in STOP_WORDS] or every
+
+
+@lru_cache(maxsize=20_000)
+def stem(word: str) -> str:
+    """A word in lower case without its inflection: `resumes`, `resumed` and `resuming` have one stem."""
+    word = word.removesuffix("'s").removesuffix("’s")
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= _FEWEST_LETTERS_LEFT:
+            if ending == "s" and word.endswith(("ss", "us", "is")):
+                continue
+            word = word[: -len(ending)] + ("y" if ending in ("ies", "ied") else "")
+            break
+    if len(word) > _FEWEST_LETTERS_LEFT and word[-1] == word[-2] and word[-1] not in "aeiouls0123456789":
+        word = word[:-1]
+    return word[:-1] + "i" if word.endswith("y") and len(word) > _FEWEST_LETTERS_LEFT else word
+
+
+def stems(text: str) -> frozenset[str]:
+    """The stems of the words that carry meaning."""
+    return frozenset(stem(word) for word in words(text) if word not in STOP_WORDS)
