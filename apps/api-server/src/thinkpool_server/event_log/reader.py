@@ -65,26 +65,35 @@ class FollowingReader:
         return self
 
     async def __anext__(self) -> tuple[StoredEvent, ...]:
+        is_over = False
         while not self._is_done:
             version = self._topic.version
-            batch = self._topic.since(self._after)
-            if batch is None:
-                batch = await self._log.read(self._run_id, after=self._after, most=PAGE_EVENTS)
+            batch = await self._stored() or self._told()
             if batch:
-                self._after = batch[-1].seq
-                self._is_done = batch[-1].is_end
                 return batch
-            if self._topic.is_ended:
+            if self._topic.version != version:
+                continue
+            if self._topic.is_ended or is_over or self._log.is_draining:
+                self.is_cut = self._log.is_draining and not (self._topic.is_ended or is_over)
                 break
-            if self._log.is_draining:
-                self.is_cut = True
-                break
-            transient = self._topic.transient
-            if transient is not None and transient[1] > self._transient_version:
-                self._transient_version = transient[1]
-                return (transient[0],)
-            if self._topic.since(self._after) is None and not await self._log.is_live(self._run_id):
-                break
-            if self._topic.version == version:
+            if self._topic.since(self._after) is None:
+                is_over = not await self._log.is_live(self._run_id)  # then what it ended with is read once more
+            if self._topic.version == version and not is_over:
                 await self._topic.changed()
         raise StopAsyncIteration
+
+    async def _stored(self) -> tuple[StoredEvent, ...]:
+        batch = self._topic.since(self._after)
+        if batch is None:
+            batch = await self._log.read(self._run_id, after=self._after, most=PAGE_EVENTS)
+        if batch:
+            self._after = batch[-1].seq
+            self._is_done = batch[-1].is_end
+        return batch
+
+    def _told(self) -> tuple[StoredEvent, ...]:
+        transient = self._topic.transient
+        if transient is None or transient[1] <= self._transient_version:
+            return ()
+        self._transient_version = transient[1]
+        return (transient[0],)

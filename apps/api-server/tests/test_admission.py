@@ -1,0 +1,108 @@
+import pytest
+from thinkpool_pipeline.errors import QueueFull
+from thinkpool_pipeline.values import RunId
+from thinkpool_server.admission import CLASS_SPAN, Admission, Ticket
+from thinkpool_server.runs import Tenant
+
+A, B = Tenant("a"), Tenant("b")
+
+
+def filled(slots: int, max_queued: int, runs: int) -> Admission:
+    admission = Admission(slots=slots, max_queued=max_queued)
+    for number in range(runs):
+        admission.admit(RunId(f"r{number}"), A, 5)
+    return admission
+
+
+def test_exactly_the_slots_and_the_queue_are_admitted() -> None:
+    admission = filled(4, 500, 504)
+    with pytest.raises(QueueFull):
+        admission.admit(RunId("one more"), A, 5)
+    admission.leave(RunId("r0"))
+    admission.admit(RunId("one more"), A, 5)
+    assert repr(admission) == "<Admission [0 executing, 504 waiting]>"
+
+
+def test_retry_after_follows_from_how_long_runs_take() -> None:
+    admission = filled(2, 1, 3)
+    with pytest.raises(QueueFull) as unknown:
+        admission.admit(RunId("x"), A, 5)
+    assert unknown.value.retry_after_seconds == 5
+    admission.start(RunId("r0"))
+    admission.leave(RunId("r0"), executed_seconds=30.0)
+    admission.admit(RunId("r3"), A, 5)
+    with pytest.raises(QueueFull) as known:
+        admission.admit(RunId("x"), A, 5)
+    assert known.value.retry_after_seconds == 15
+
+
+def test_ranks_order_by_class_and_then_by_arrival() -> None:
+    admission = Admission(slots=1, max_queued=9)
+    tickets = [admission.admit(RunId(str(index)), A, priority) for index, priority in enumerate((5, 9, 1, 5, 1))]
+    assert [ticket.run_id for ticket in sorted(tickets, key=lambda one: one.rank)] == ["2", "4", "0", "3", "1"]
+    last = Ticket(run_id=RunId("z"), tenant=A, priority=9, arrival=CLASS_SPAN - 1, accepted_at=0.0)
+    assert tickets[2].rank >= 1
+    assert last.rank <= 2**31 - 1
+
+
+def test_a_place_counts_the_own_tenants_runs_ahead_and_all_others() -> None:
+    admission = Admission(slots=1, max_queued=99)
+    admission.admit(RunId("first"), A, 5)
+    admission.start(RunId("first"))
+    for number in range(3):
+        admission.admit(RunId(f"b{number}"), B, 5)
+    ticket = admission.admit(RunId("a1"), A, 5)
+    urgent = admission.admit(RunId("a2"), A, 1)
+    assert (admission.place(ticket).position, admission.place(ticket).ahead) == (2, 4)
+    assert (admission.place(urgent).position, admission.place(urgent).ahead) == (1, 3)
+    assert {run_id: place.position for run_id, place in admission.places()} == {
+        "b0": 1,
+        "b1": 2,
+        "b2": 3,
+        "a2": 1,
+        "a1": 2,
+    }
+    assert admission.place(ticket).estimated_start_seconds is None
+    admission.leave(RunId("first"), executed_seconds=10.0)
+    assert admission.place(ticket).estimated_start_seconds == 40.0
+
+
+def test_with_a_free_slot_the_place_is_zero() -> None:
+    admission = Admission(slots=2, max_queued=9)
+    ticket = admission.admit(RunId("a"), A, 5)
+    assert admission.place(ticket).position == 0
+    assert admission.place(ticket).estimated_start_seconds == 0.0
+
+
+def test_only_earlier_runs_of_the_same_tenant_and_class_go_first() -> None:
+    admission = Admission(slots=9, max_queued=9)
+    admission.admit(RunId("a5"), A, 5)
+    admission.admit(RunId("b5"), B, 5)
+    admission.admit(RunId("a1"), A, 1)
+    admission.admit(RunId("a5 later"), A, 5)
+    assert admission.earlier_waiting(RunId("a5 later")) == "a5"
+    assert admission.earlier_waiting(RunId("b5")) is None
+    assert admission.earlier_waiting(RunId("a1")) is None
+    admission.start(RunId("a5"))
+    assert admission.earlier_waiting(RunId("a5 later")) is None
+    assert admission.earlier_waiting(RunId("unknown")) is None
+
+
+def test_figures_return_to_zero_however_runs_leave() -> None:
+    admission = filled(2, 98, 100)
+    for number in range(100):
+        if number % 3:
+            admission.start(RunId(f"r{number}"))
+        admission.leave(RunId(f"r{number}"))
+        admission.leave(RunId(f"r{number}"))
+    assert (admission.waiting, admission.executing, list(admission.places())) == (0, 0, [])
+
+
+def test_arrivals_go_on_after_a_restart() -> None:
+    assert Admission(slots=1, max_queued=1, last_arrival=41).admit(RunId("a"), A, 5).arrival == 42
+
+
+def test_runs_that_waited_too_long_are_named() -> None:
+    admission = filled(1, 9, 2)
+    assert admission.overdue(0.0) == []
+    assert admission.overdue(1e12) == ["r0", "r1"]
