@@ -1,0 +1,24 @@
+# syntax=docker/dockerfile:1
+# Dependencies before source: a change of the source reuses the layer that took long.
+FROM python:3.11-slim-bookworm AS build
+WORKDIR /build
+RUN python -m venv /opt/thinkpool
+ENV PATH=/opt/thinkpool/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+COPY requirements.lock ./
+RUN pip install --require-hashes --requirement requirements.lock
+COPY docs docs
+COPY libs/pipeline libs/pipeline
+COPY apps/api-server apps/api-server
+RUN pip wheel --no-deps --wheel-dir /wheels ./libs/pipeline ./apps/api-server \
+    && pip install --no-deps --no-index /wheels/*.whl
+
+FROM python:3.11-slim-bookworm
+RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/thinkpool thinkpool
+COPY --from=build /opt/thinkpool /opt/thinkpool
+ENV PATH=/opt/thinkpool/bin:$PATH PYTHONUNBUFFERED=1 HOST=0.0.0.0 PORT=8000 DATA_DIR=/var/lib/thinkpool/data
+USER thinkpool
+WORKDIR /var/lib/thinkpool
+VOLUME /var/lib/thinkpool/data
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+CMD ["thinkpool", "serve"]
