@@ -35,6 +35,7 @@ from thinkpool_pipeline.errors import ConfigurationError
 from thinkpool_pipeline.values import Budget
 
 _KEY_CHARACTERS = re.compile(r"[!-~]+")  # what an HTTP header carries without quoting
+_MIN_KEY_CHARACTERS = 8
 _TENANT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PYDANTIC_PREFIX = re.compile(r"^(Value error, |Input |String )")
 _METRIC_PREFIX = re.compile(r"[a-z][a-z0-9_]*")
@@ -76,8 +77,16 @@ def _server_keys(value: object) -> object:
     keys: list[ServerKey] = []
     for pair in value.split(","):
         name, colon, key = pair.strip().partition(":")
-        if not colon or not _TENANT_NAME.fullmatch(name) or not _KEY_CHARACTERS.fullmatch(key):
-            raise ValueError("should be name:key pairs with commas between them, names of letters, digits, _ and -")
+        if (
+            not colon
+            or not _TENANT_NAME.fullmatch(name)
+            or not _KEY_CHARACTERS.fullmatch(key)
+            or len(key) < _MIN_KEY_CHARACTERS
+        ):
+            raise ValueError(
+                "should be name:key pairs with commas between them: names of letters, digits, _ and -, "
+                "keys of 8 characters or more"
+            )
         keys.append(ServerKey(name, SecretStr(key)))
     if len({key.key.get_secret_value() for key in keys}) < len(keys):
         raise ValueError("should give each name a key of its own")

@@ -1,0 +1,91 @@
+"""The HTTP application: routes, what surrounds them, and the runtime that they are given when the server starts."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeAlias
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
+from thinkpool_pipeline.errors import PipelineError
+
+from thinkpool_server.auth import Authentication, KeyRing
+from thinkpool_server.error_responses import on_bug, on_http_exception, on_pipeline_error, on_validation_error
+from thinkpool_server.metrics import Metrics
+from thinkpool_server.protocols import Runtime
+from thinkpool_server.request_context import RequestContext
+from thinkpool_server.request_limits import RequestLimits
+from thinkpool_server.routes import chat, models, operations, research
+from thinkpool_server.routes.dependencies import RUN_ID_HEADER
+from thinkpool_server.settings import Settings
+
+BuildRuntime: TypeAlias = Callable[[Settings], AbstractAsyncContextManager[Runtime]]
+"""Opens everything that routes need, and closes it."""
+
+_LAG_PROBE_SECONDS = 0.25
+
+
+def create_app(settings: Settings, build_runtime: BuildRuntime) -> FastAPI:
+    """The application; `build_runtime` is entered when the server starts and left when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with build_runtime(settings) as runtime:
+            runtime.metrics.close_routes(route.path for route in _routes(app))
+            app.state.runtime = runtime
+            async with asyncio.TaskGroup() as group:
+                probe = group.create_task(_probe_loop_lag(runtime.metrics))
+                yield
+                probe.cancel()
+
+    app = FastAPI(
+        title="ThinkPool",
+        summary="Deep-research agents for many people at once.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect would be built from the Host header
+    )
+    for module in (research, chat, models, operations):
+        app.include_router(module.router)
+    app.add_exception_handler(PipelineError, on_pipeline_error)
+    app.add_exception_handler(RequestValidationError, on_validation_error)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(Exception, on_bug)
+    _surround(app, settings)
+    return app
+
+
+def _surround(app: FastAPI, settings: Settings) -> None:
+    """Adds the layers around the routes, the innermost first."""
+
+    def current_metrics() -> Metrics:
+        return app.state.runtime.metrics
+
+    app.add_middleware(Authentication, key_ring=KeyRing(settings.server_api_keys))
+    app.add_middleware(RequestLimits, max_body_bytes=settings.max_body_bytes)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_credentials=settings.cors_credentials,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=("*",),
+            expose_headers=("Location", "Retry-After", "X-Request-Id", RUN_ID_HEADER),
+        )
+    app.add_middleware(RequestContext, current_metrics=current_metrics)
+
+
+def _routes(app: FastAPI) -> list[Route]:
+    return [route for route in app.routes if isinstance(route, Route)]
+
+
+async def _probe_loop_lag(metrics: Metrics) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + _LAG_PROBE_SECONDS
+        await asyncio.sleep(_LAG_PROBE_SECONDS)
+        metrics.observe_loop_lag(max(0.0, loop.time() - due))

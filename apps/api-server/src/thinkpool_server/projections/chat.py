@@ -1,0 +1,276 @@
+"""Events as OpenAI's chat completion, streamed or whole. No I/O; one object a request.
+
+The report is `content`, once. Thinking, and what the model said while it researched, is `reasoning_content`. Sources
+are `annotations`. A report that is begun again after part of it was sent goes on as soon as its text is past what was
+sent; one that reads otherwise ends the stream with an error, since nothing can be taken back.
+
+Source: https://platform.openai.com/docs/api-reference/chat/streaming
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import orjson
+from pydantic import JsonValue
+from thinkpool_pipeline.events import (
+    MessageDelta,
+    ReasoningDelta,
+    ReportDelta,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    StoredEvent,
+    TurnFinished,
+    TurnRetracted,
+)
+from thinkpool_pipeline.values import Citation, FinishReason, RunId, Usage
+
+from thinkpool_server.error_responses import openai_error
+
+DONE = b"data: [DONE]\n\n"
+
+_TYPES = frozenset(
+    kind.type
+    for kind in (
+        ReasoningDelta,
+        MessageDelta,
+        ReportDelta,
+        TurnFinished,
+        TurnRetracted,
+        RunCompleted,
+        RunFailed,
+        RunCancelled,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatHead:
+    """What every piece of one completion repeats."""
+
+    run_id: RunId
+    model: str
+    created: int
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatFailure:
+    """Why there is no answer."""
+
+    code: str
+    message: str
+
+    def frame(self) -> bytes:
+        """The failure as the SSE message that OpenAI's clients raise for."""
+        return _data(openai_error(message=self.message, kind="server_error", code=self.code))
+
+
+CANCELLED = ChatFailure(code="run-cancelled", message="The run was cancelled.")
+CUT = ChatFailure(code="shutting-down", message="The server is shutting down; the run goes on after its restart.")
+GONE = ChatFailure(code="not-found", message="The run was deleted.")
+REWRITTEN = ChatFailure(
+    code="report-rewritten", message="The report was written anew after part of it was sent; read it from the run."
+)
+
+
+class ChatStream:
+    """One streamed completion: bytes out for events in."""
+
+    def __init__(self, head: ChatHead, *, has_usage: bool) -> None:
+        fields = {
+            "id": f"chatcmpl-{head.run_id}",
+            "object": "chat.completion.chunk",
+            "created": head.created,
+            "model": head.model,
+        }
+        self._start = b"data: " + orjson.dumps(fields)[:-1] + b',"choices":['
+        self._usage_field = b',"usage":null' if has_usage else b""
+        self._has_usage = has_usage
+        self._sent = ""
+        self._written = ""
+        self._thinking_turn = 0
+        self._finish_reason: FinishReason = "stop"
+        self._report_turn = 0
+        self.is_done = False
+        """Whether nothing may follow."""
+
+    def begin(self) -> bytes:
+        """The first chunk: sent on acceptance."""
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def project(self, batch: Sequence[StoredEvent]) -> bytes:
+        """What these events are in OpenAI's words; may be empty."""
+        return b"".join(piece for event in batch if event.type in _TYPES for piece in self._of_event(event))
+
+    def end(self, failure: ChatFailure) -> bytes:
+        """The last bytes of a stream whose run has not ended."""
+        self.is_done = True
+        return failure.frame() + DONE
+
+    def _of_event(self, stored: StoredEvent) -> Iterator[bytes]:
+        if self.is_done:
+            return
+        match stored.event():
+            case ReasoningDelta(turn=turn, text=text) | MessageDelta(turn=turn, text=text):
+                yield self._thinking(turn, text)
+            case ReportDelta(turn=turn, text=text):
+                self._report_turn = turn
+                self._written += text
+                yield from self._of_report()
+            case TurnRetracted(turn=turn) if turn == self._report_turn:
+                self._written = ""
+            case TurnFinished(finish_reason=reason):
+                self._finish_reason = reason
+            case RunCompleted() as done:
+                self._written = done.report
+                yield from self._of_completion(done)
+            case RunFailed(code=code, message=message):
+                yield self.end(ChatFailure(code=code, message=message))
+            case RunCancelled():
+                yield self.end(CANCELLED)
+            case _:
+                pass
+
+    def _thinking(self, turn: int, text: str) -> bytes:
+        is_next_turn = self._thinking_turn not in (0, turn)
+        self._thinking_turn = turn
+        return self._chunk({"reasoning_content": f"\n\n{text}" if is_next_turn else text})
+
+    def _of_report(self) -> Iterator[bytes]:
+        if self._written.startswith(self._sent):
+            new = self._written[len(self._sent) :]
+            self._sent = self._written
+            if new:
+                yield self._chunk({"content": new})
+        elif not self._sent.startswith(self._written):
+            yield self.end(REWRITTEN)
+
+    def _of_completion(self, done: RunCompleted) -> Iterator[bytes]:
+        if self._sent.rstrip() == done.report.rstrip():
+            self._written = self._sent
+        yield from self._of_report()
+        if self.is_done:
+            return
+        if self._sent != self._written:  # the report is a mere beginning of what was sent
+            yield self.end(REWRITTEN)
+            return
+        if done.citations:
+            yield self._chunk({"annotations": annotations(done.citations)})
+        yield self._chunk({}, finish_reason=finish_reason(self._finish_reason))
+        if self._has_usage:
+            yield self._start + b'],"usage":' + orjson.dumps(usage_object(done.usage)) + b"}\n\n"
+        self.is_done = True
+        yield DONE
+
+    def _chunk(self, delta: dict[str, JsonValue], finish_reason: str | None = None) -> bytes:
+        choice = b'{"index":0,"delta":%b,"logprobs":null,"finish_reason":%b}' % (
+            orjson.dumps(delta),
+            orjson.dumps(finish_reason),
+        )
+        return b"".join((self._start, choice, b"]", self._usage_field, b"}\n\n"))
+
+
+class ChatAnswer:
+    """One whole completion, gathered from the same events."""
+
+    def __init__(self, head: ChatHead) -> None:
+        self._head = head
+        self._thinking: dict[int, list[str]] = {}
+        self._finish_reason: FinishReason = "stop"
+        self._completed: RunCompleted | None = None
+        self.failure: ChatFailure | None = None
+        """Why there is no answer; None while there may be one."""
+
+    def add(self, batch: Sequence[StoredEvent]) -> None:
+        """Takes in what happened."""
+        for stored in batch:
+            if stored.type in _TYPES:
+                self._add(stored)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run ended with a report."""
+        return self._completed is not None
+
+    def body(self) -> dict[str, JsonValue]:
+        """OpenAI's chat completion object, for a run that is complete."""
+        done = self._completed
+        assert done is not None
+        thinking = "\n\n".join("".join(texts) for texts in self._thinking.values())
+        return {
+            "id": f"chatcmpl-{self._head.run_id}",
+            "object": "chat.completion",
+            "created": self._head.created,
+            "model": self._head.model,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {
+                        "role": "assistant",
+                        "content": done.report,
+                        "reasoning_content": thinking or None,
+                        "refusal": None,
+                        "annotations": annotations(done.citations),
+                    },
+                    "logprobs": None,
+                    "finish_reason": finish_reason(self._finish_reason),
+                }
+            ],
+            "usage": usage_object(done.usage),
+        }
+
+    def _add(self, stored: StoredEvent) -> None:
+        match stored.event():
+            case ReasoningDelta(turn=turn, text=text) | MessageDelta(turn=turn, text=text):
+                self._thinking.setdefault(turn, []).append(text)
+            case TurnRetracted(turn=turn):
+                self._thinking.pop(turn, None)
+            case TurnFinished(finish_reason=reason):
+                self._finish_reason = reason
+            case RunCompleted() as done:
+                self._completed = done
+            case RunFailed(code=code, message=message):
+                self.failure = ChatFailure(code=code, message=message)
+            case RunCancelled():
+                self.failure = CANCELLED
+            case _:
+                pass
+
+
+def finish_reason(last: FinishReason) -> str:
+    """OpenAI's word for how the report's turn ended."""
+    return last if last in ("length", "content_filter") else "stop"
+
+
+def annotations(citations: Sequence[Citation]) -> list[JsonValue]:
+    """The citations as OpenAI's `url_citation` annotations; a local document's id stands in for a URL."""
+    return [
+        {
+            "type": "url_citation",
+            "url_citation": {
+                "start_index": citation.start,
+                "end_index": citation.end,
+                "title": citation.title,
+                "url": citation.url or citation.document,
+                "source_id": citation.source_id,
+                "is_verbatim": citation.is_verbatim,
+            },
+        }
+        for citation in citations
+    ]
+
+
+def usage_object(usage: Usage) -> dict[str, JsonValue]:
+    """Tokens in OpenAI's words."""
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+def _data(value: object) -> bytes:
+    return b"data: " + orjson.dumps(value) + b"\n\n"

@@ -1,0 +1,62 @@
+"""What routes are given: the runtime, the tenant, the run's id, and what the asker may ask for."""
+
+import re
+from typing import Annotated
+
+from fastapi import Depends, Request
+from thinkpool_pipeline.errors import UnknownRun
+from thinkpool_pipeline.values import RunId
+
+from thinkpool_server.auth import current_tenant
+from thinkpool_server.errors import InvalidHeader
+from thinkpool_server.protocols import Runtime
+from thinkpool_server.runs import Tenant
+from thinkpool_server.submissions import Asker
+
+RUN_ID_HEADER = "X-ThinkPool-Run-Id"
+
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
+
+
+def current_runtime(request: Request) -> Runtime:
+    """What the composition root handed over."""
+    return request.app.state.runtime
+
+
+CurrentRuntime = Annotated[Runtime, Depends(current_runtime)]
+CurrentTenant = Annotated[Tenant, Depends(current_tenant)]
+
+
+def checked_run_id(run_id: str) -> RunId:
+    """The path's run id.
+
+    Raises:
+        UnknownRun: no run can have it: the same answer as for one that does not exist.
+
+    """
+    if not _RUN_ID.fullmatch(run_id):
+        raise UnknownRun
+    return RunId(run_id)
+
+
+def current_asker(request: Request, runtime: CurrentRuntime, tenant: CurrentTenant) -> Asker:
+    """Who asks for a run.
+
+    Raises:
+        InvalidHeader: the Idempotency-Key is empty, too long, or not printable ASCII.
+
+    """
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise InvalidHeader("The Idempotency-Key should be 1 to 255 printable ASCII characters.")
+    return Asker(
+        tenant=tenant,
+        idempotency_key=key,
+        model_names=runtime.model_names,
+        budget=runtime.settings.budget,
+    )
+
+
+CheckedRunId = Annotated[RunId, Depends(checked_run_id)]
+CurrentAsker = Annotated[Asker, Depends(current_asker)]

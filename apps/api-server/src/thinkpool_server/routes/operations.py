@@ -1,0 +1,60 @@
+"""What operators and their machines ask: is it alive, may it be sent work, what does it count. Open to all."""
+
+from dataclasses import asdict
+from typing import Literal
+
+import orjson
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from thinkpool_server.metrics import CONTENT_TYPE
+from thinkpool_server.routes.dependencies import CurrentRuntime
+from thinkpool_server.service_statistics import ServiceStatistics
+
+router = APIRouter(tags=["operations"])
+
+State = Literal["ok", "starting", "draining", "database-unreachable"]
+
+
+@router.get("/health")
+async def health(runtime: CurrentRuntime) -> Response:
+    """200 as long as the process answers, with its figures; `status` says whether it is also ready."""
+    figures = runtime.service.statistics()
+    body = {
+        "status": _state(figures),
+        "version": runtime.version,
+        "active_requests": figures.active_runs,
+        "queued_requests": figures.queued_runs,
+        "pool_size": figures.pool.size,
+        "pool": asdict(figures.pool),
+        "limiter": {"held": figures.limiter.held, "total": figures.limiter.total},
+        "open_streams": figures.open_streams,
+        "engine": figures.engine,
+        "models": list(runtime.model_names),
+        "tools": list(runtime.tool_names),
+        "knowledge": asdict(figures.knowledge),
+    }
+    return Response(orjson.dumps(body), media_type="application/json")
+
+
+@router.get("/ready")
+async def ready(runtime: CurrentRuntime) -> Response:
+    """200 when work may be sent here; 503 while starting, draining or cut off from the database."""
+    state = _state(runtime.service.statistics())
+    status = 200 if state == "ok" else 503
+    return Response(orjson.dumps({"status": state}), status, media_type="application/json")
+
+
+@router.get("/metrics")
+async def metrics(runtime: CurrentRuntime) -> Response:
+    """Everything Prometheus may want to know."""
+    body = runtime.metrics.render(runtime.service.statistics())
+    return Response(body, headers={"Content-Type": CONTENT_TYPE})
+
+
+def _state(figures: ServiceStatistics) -> State:
+    if figures.is_draining:
+        return "draining"
+    if not figures.is_started:
+        return "starting"
+    return "ok" if figures.is_database_ok else "database-unreachable"

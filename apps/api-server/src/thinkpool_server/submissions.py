@@ -1,0 +1,160 @@
+"""What a request body means: the run it asks for, or the field that cannot be had. No I/O."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from thinkpool_pipeline.values import Budget, Message, Question, Role, Sampling
+
+from thinkpool_server.errors import InvalidField, UnknownModel, UnsupportedField
+from thinkpool_server.runs import Submission, Tenant
+from thinkpool_server.schemas import ChatRequest, RequestBudget, RequestMessage, ResearchRequest
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+_HARMLESS: Mapping[str, tuple[object, ...]] = {
+    "frequency_penalty": (0, 0.0),
+    "function_call": ("none", "auto"),
+    "functions": ([],),
+    "logit_bias": ({},),
+    "logprobs": (False,),
+    "modalities": (["text"],),
+    "parallel_tool_calls": (True, False),
+    "presence_penalty": (0, 0.0),
+    "response_format": ({"type": "text"},),
+    "service_tier": ("auto", "default"),
+    "store": (False,),
+    "tool_choice": ("none", "auto"),
+    "tools": ([],),
+}
+"""Fields of OpenAI's that change nothing here, with the values of which that is true."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """Who asks, and what may be asked for."""
+
+    tenant: Tenant
+    idempotency_key: str | None
+    model_names: Sequence[str]
+    budget: Budget
+    """The operator's limits."""
+
+
+def research_submission(body: ResearchRequest, asker: Asker) -> Submission:
+    """The run that this body asks for.
+
+    Raises:
+        InvalidField: a field's value cannot be had.
+
+    """
+    if (body.query is None) == (body.messages is None):
+        raise InvalidField("query", "Give either query or messages.")
+    if body.query is not None:
+        messages = (Message(role="user", content=_checked_question(body.query, "query")),)
+    else:
+        messages = _conversation(body.messages or [])
+    return Submission(
+        tenant=asker.tenant,
+        question=Question(
+            messages=messages,
+            model=_checked_model(body.model, asker),
+            budget=_checked_budget(body.budget, asker.budget),
+            sampling=Sampling(
+                temperature=body.temperature,
+                top_p=body.top_p,
+                max_output_tokens=body.max_output_tokens,
+                seed=body.seed,
+                stop=tuple(body.stop or ()),
+            ),
+        ),
+        priority=body.priority,
+        idempotency_key=asker.idempotency_key,
+        metadata=dict(body.metadata or {}),
+    )
+
+
+def chat_submission(body: ChatRequest, asker: Asker) -> Submission:
+    """The run that this chat completion asks for; it ends when nobody waits for it any more.
+
+    Raises:
+        InvalidField: a field's value cannot be had, or the field itself.
+
+    """
+    _refuse_unsupported(body)
+    if body.max_tokens is not None and body.max_completion_tokens not in (None, body.max_tokens):
+        raise InvalidField("max_tokens", "Give either max_tokens or max_completion_tokens.")
+    metadata = dict(body.metadata or {})
+    if body.user is not None:
+        metadata.setdefault("user", body.user)
+    return Submission(
+        tenant=asker.tenant,
+        question=Question(
+            messages=_conversation(body.messages),
+            model=_checked_model(body.model, asker),
+            budget=asker.budget,
+            sampling=Sampling(
+                temperature=body.temperature,
+                top_p=body.top_p,
+                max_output_tokens=body.max_completion_tokens or body.max_tokens,
+                seed=body.seed,
+                stop=tuple(body.stop or ()),
+            ),
+        ),
+        origin="chat",
+        idempotency_key=asker.idempotency_key,
+        is_foreground=True,
+        metadata=metadata,
+    )
+
+
+def _refuse_unsupported(body: ChatRequest) -> None:
+    for name, value in (body.model_extra or {}).items():
+        if value is not None and value not in _HARMLESS.get(name, ()):
+            shown = name if _PLAIN_NAME.fullmatch(name) else "?"
+            raise UnsupportedField(shown, f"The field {shown} is not supported by this server with this value.")
+
+
+def _conversation(messages: Sequence[RequestMessage]) -> tuple[Message, ...]:
+    """The messages up to the last user's, which is the question; empty ones of others left out."""
+    last = max((index for index, message in enumerate(messages) if message.role == "user"), default=None)
+    if last is None:
+        raise InvalidField("messages", "There should be a message with the role user: it is the question.")
+    question = _checked_question(messages[last].content, f"messages.{last}.content")
+    history = tuple(
+        Message(role=_role(message), content=message.content) for message in messages[:last] if message.content.strip()
+    )
+    return (*history, Message(role="user", content=question))
+
+
+def _role(message: RequestMessage) -> Role:
+    return "system" if message.role == "developer" else message.role
+
+
+def _checked_question(text: str, field: str) -> str:
+    if not text.strip():
+        raise InvalidField(field, "The question should not be empty.")
+    return text
+
+
+def _checked_model(name: str | None, asker: Asker) -> str:
+    if name and name not in asker.model_names:
+        raise UnknownModel("model", f"There is no such model here; there is: {', '.join(asker.model_names)}.")
+    return name or ""
+
+
+def _checked_budget(asked: RequestBudget, limit: Budget) -> Budget:
+    return Budget(
+        max_turns=int(_within("max_turns", asked.max_turns, limit.max_turns)),
+        max_tool_calls=int(_within("max_tool_calls", asked.max_tool_calls, limit.max_tool_calls)),
+        max_tokens=int(_within("max_tokens", asked.max_tokens, limit.max_tokens)),
+        max_seconds=_within("max_seconds", asked.max_seconds, limit.max_seconds),
+    )
+
+
+def _within(name: str, asked: float | None, limit: float) -> float:
+    if asked is None:
+        return limit
+    if asked > limit:
+        raise InvalidField(f"budget.{name}", f"The server allows at most {limit:.15g}.")
+    return asked
