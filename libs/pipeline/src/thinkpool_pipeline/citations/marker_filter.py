@@ -1,0 +1,130 @@
+"""Drops from a report, while it streams, every citation marker that no source of the run answers to.
+
+Safe at every chunk boundary: what may yet become a marker is held back until it is decided. Code is left alone, since
+`items[0]` in a listing cites nothing: fenced blocks (but for fenced Markdown) and spans closed on their own line.
+"""
+
+import re
+from collections.abc import Container
+
+from thinkpool_pipeline.draft import MARKER
+
+_MAX_HELD_CHARS = 500
+
+_PIECE = re.compile(
+    r"(?P<code>`[^`\n]+`)"
+    rf"|(?P<marker>[ ]?{MARKER.pattern})"
+    r"|(?P<open>(?:`[^`\n]*|[ ]?\[[0-9, \t]*|[ ])\Z)"
+    r"|(?P<line>\n)"
+)
+_MAY_BE_FENCE = re.compile(r" {0,3}(?:`{0,2}|~{0,2})\Z")
+_FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})(?P<info>[^\n]*)(?P<line>\n?)")
+_MARKDOWN = re.compile(r"[ \t]*(?:md|markdown)\b")
+_HALF_MARKER = re.compile(r"\[[0-9, \t]*\Z")
+
+
+class MarkerFilter:
+    """Takes a report in pieces and gives it back in pieces, without the markers that `known` does not hold."""
+
+    def __init__(self, known: Container[int]) -> None:
+        self._known = known
+        self._held = ""
+        self._tail = ""
+        self._is_line_start = True
+        self._fence = ""
+
+    @property
+    def open_fence(self) -> str:
+        """The fence that would close the code block in which the text so far ends; empty outside of one."""
+        return self._fence
+
+    def feed(self, text: str) -> str:
+        """More of the report, as far as it is decided."""
+        return self._take(self._held + text, is_last=False)
+
+    def flush(self) -> str:
+        """The rest: nothing follows."""
+        return self._take(self._held, is_last=True)
+
+    def _take(self, buffer: str, *, is_last: bool) -> str:
+        out: list[str] = []
+        position = 0
+        while position < len(buffer):
+            taken = self._take_one(buffer, position, out, is_last=is_last)
+            if taken == position:
+                break
+            position = taken
+        self._held = buffer[position:]
+        text = "".join(out)
+        self._tail = (self._tail + text)[-_MAX_HELD_CHARS:]
+        return text
+
+    def _take_one(self, buffer: str, position: int, out: list[str], *, is_last: bool) -> int:
+        if self._is_line_start:
+            after = self._take_fence(buffer, position, out, is_last=is_last)
+            if after is not None:
+                return after
+            self._is_line_start = False
+        if self._fence:
+            end = buffer.find("\n", position) + 1
+            self._is_line_start = end > 0
+            end = end or len(buffer)
+            out.append(buffer[position:end])
+            return end
+        return self._take_text(buffer, position, out, is_last=is_last)
+
+    def _take_fence(self, buffer: str, position: int, out: list[str], *, is_last: bool) -> int | None:
+        """The position after a fence's line; `position` itself while undecided; None if the line is no fence."""
+        if not is_last and _MAY_BE_FENCE.match(buffer, position):
+            return position
+        match = _FENCE.match(buffer, position)
+        if match is None:
+            return None
+        if not match["line"] and not is_last and len(buffer) - position < _MAX_HELD_CHARS:
+            return position
+        if self._fence:
+            if match["fence"].startswith(self._fence) and not match["info"].strip():
+                self._fence = ""
+        elif not _MARKDOWN.match(match["info"]):
+            self._fence = match["fence"]
+        self._is_line_start = bool(match["line"])
+        out.append(match.group())
+        return match.end()
+
+    def _take_text(self, buffer: str, position: int, out: list[str], *, is_last: bool) -> int:
+        match = _PIECE.search(buffer, position)
+        if match is None:
+            out.append(buffer[position:])
+            return len(buffer)
+        out.append(buffer[position : match.start()])
+        match match.lastgroup:
+            case "marker":
+                out.append(self._known_part(match.group(), out))
+            case "open" if is_last or len(buffer) - match.start() > _MAX_HELD_CHARS:
+                out.append(buffer[match.start()])
+                return match.start() + 1
+            case "open":
+                return match.start()
+            case _:
+                out.append(match.group())
+                self._is_line_start = match.lastgroup == "line"
+        return match.end()
+
+    def _known_part(self, marker: str, out: list[str]) -> str:
+        numbers = [int(number) for number in re.findall("[0-9]+", marker)]
+        known = [number for number in numbers if number in self._known]
+        if len(known) == len(numbers):
+            return marker
+        if known:
+            lead = marker[: marker.index("[")]
+            return f"{lead}[{', '.join(map(str, known))}]"
+        # What is left on both sides must not close up to a marker of its own, as in "[[9]1]".
+        return "?" if _HALF_MARKER.search(self._recent(out)) else ""
+
+    def _recent(self, out: list[str]) -> str:
+        recent = ""
+        for piece in reversed(out):
+            recent = piece[-_MAX_HELD_CHARS:] + recent
+            if len(recent) >= _MAX_HELD_CHARS:
+                return recent
+        return self._tail + recent

@@ -1,0 +1,54 @@
+"""How the agent loop works, as one value; and what the parts of one run share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+
+from thinkpool_pipeline.budget import BudgetMeter
+from thinkpool_pipeline.citations import CitationRegistry
+from thinkpool_pipeline.protocols import Clock, Journal, Model, ToolManager
+from thinkpool_pipeline.values import Question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopSettings:
+    """The operator's choices for every run."""
+
+    context_tokens: int = 128_000
+    """The model's window: prompt and reply together."""
+    max_output_tokens: int = 8_192
+    """Room kept in the window for one reply, unless the question asks for another figure."""
+    keep_tool_results: int = 5
+    """How many of the newest tool results a research turn shows in full; -1 for all."""
+    max_tool_result_chars: int = 100_000
+    """A longer result is cut for the model; its passages stay whole for the citation check."""
+    tool_parallelism: int = 8
+    """How many calls of one turn run at once."""
+    call_timeout_seconds: float = 600.0
+    """The most that one model or tool call may take."""
+    report_reserve_seconds: float = 60.0
+    """Kept of a run's seconds for writing the report, but never more than 15 % of them."""
+    max_fruitless_turns: int = 5
+    """Research ends after so many turns in a row without a successful call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopParts:
+    """What a pipeline gives every run."""
+
+    model: Model
+    tools: ToolManager
+    settings: LoopSettings
+    clock: Clock
+    today: Callable[[], date]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunScope:
+    """What one run has to itself; nothing of it outlives the run."""
+
+    question: Question
+    journal: Journal
+    parts: LoopParts
+    meter: BudgetMeter
+    registry: CitationRegistry = field(default_factory=CitationRegistry)
