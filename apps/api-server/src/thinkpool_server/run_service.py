@@ -9,7 +9,7 @@ import base64
 import hashlib
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -25,6 +25,7 @@ from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUna
 from thinkpool_server.event_log import EventLog, FollowingReader
 from thinkpool_server.event_log.store import StoredRun
 from thinkpool_server.runs import RunPage, RunRecord, RunStatus, Submission, Tenant
+from thinkpool_server.service_statistics import ServiceStatistics
 from thinkpool_server.supervisor import CancelledBy, Supervisor
 
 CANCEL_WAIT_SECONDS = 1.0
@@ -34,7 +35,7 @@ _CANCEL_TRIES = 5
 
 
 class EventLogRunService:
-    """Implements `protocols.RunService` but for `statistics`, which the composition root adds."""
+    """Implements `protocols.RunService`."""
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class EventLogRunService:
         admission: Admission,
         *,
         disconnect_grace_seconds: float,
+        statistics: Callable[[], ServiceStatistics],
     ) -> None:
         self._log = log
         self._engine = engine
@@ -53,7 +55,7 @@ class EventLogRunService:
         self._accepted: asyncio.Queue[tuple[Ticket, asyncio.Future[bool]]] = asyncio.Queue()
         self._creating: dict[RunId, asyncio.Future[bool]] = {}
         self._deserted: dict[RunId, float] = {}
-        self.is_draining = False
+        self._statistics = statistics
 
     def __repr__(self) -> str:
         return f"<EventLogRunService {self._admission!r}>"
@@ -75,7 +77,7 @@ class EventLogRunService:
             found = await self._find(run_id, fingerprint)
             if found is not None:
                 return found, False
-        if self.is_draining:
+        if self._log.is_draining:
             raise ShuttingDown
         ticket = self._admission.admit(run_id, submission.tenant, submission.priority)
         run = StoredRun(
@@ -146,6 +148,10 @@ class EventLogRunService:
                 self._note_deserted(record.run_id)
 
         return self._log.follow(record.run_id, after=after, on_leave=leave)
+
+    def statistics(self) -> ServiceStatistics:
+        """The figures of this moment."""
+        return self._statistics()
 
     # -- what the server itself does ---------------------------------------------------------------------------------
 

@@ -329,9 +329,9 @@ async def test_runs_are_listed_newest_first_by_tenant_and_status(log: EventLog) 
 
 async def test_ended_runs_expire_with_all_of_their_record_and_are_remembered(log: EventLog) -> None:
     claim = await claimed(log)
-    assert await log.expire(ended_before=1e12, most=10) == 0
+    assert await log.expire(ended_before=1e12, most=10) == []
     assert await claim.journal.finish(DONE, "completed")
-    assert await log.expire(ended_before=1e12, most=10) == 1
+    assert await log.expire(ended_before=1e12, most=10) == [RUN]
     assert await log.get(RUN) is None
     assert await log.read_all(RUN) == ()
     assert not await log.is_expired(RUN, Tenant("other"))
@@ -365,6 +365,7 @@ async def test_a_database_that_takes_no_writes_is_reported_and_nothing_is_half_w
             await log.create(stored_run(RunId("run_b"), arrival=2), QUEUED)
         with pytest.raises(StoreUnavailable):
             await log.read_all(RUN)
+        assert not log.is_writable
         other.execute("ALTER TABLE hidden RENAME TO run_events")
         other.close()
         assert (await claimed(log)).steps_recorded == 0

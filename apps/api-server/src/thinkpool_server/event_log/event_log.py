@@ -58,6 +58,11 @@ class EventLog:
         return self._commits.lag_seconds
 
     @property
+    def is_writable(self) -> bool:
+        """Whether the newest commit went through."""
+        return self._commits.is_writable
+
+    @property
     def open_readers(self) -> int:
         """Readers that are following a run now."""
         return sum(topic.readers for topic in self._topics.values())
@@ -137,8 +142,8 @@ class EventLog:
         """Deletes a run that has ended, with all of its record."""
         await self._write(lambda store: store.delete(run_id))
 
-    async def expire(self, *, ended_before: float, most: int) -> int:
-        """Deletes runs that ended before then, at most so many; how many there were."""
+    async def expire(self, *, ended_before: float, most: int) -> list[RunId]:
+        """Deletes runs that ended before then, at most so many; which there were."""
         return await self._write(lambda store: store.expire(ended_before, most))
 
     async def get(self, run_id: RunId) -> StoredRun | None:

@@ -32,6 +32,8 @@ class GroupCommit:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event-log-writer")
         self.lag_seconds = 0.0
         """How long the newest commit's oldest operation had waited."""
+        self.is_writable = True
+        """Whether the newest commit went through."""
 
     def __repr__(self) -> str:
         return f"<GroupCommit [{len(self._waiting)} waiting]>"
@@ -66,9 +68,11 @@ class GroupCommit:
             results = [operation(self._store) for operation, _ in batch]
             self._store.commit()
         except sqlite3.Error as error:
+            self.is_writable = False
             self._store.rollback()
             loop.call_soon_threadsafe(_fail, batch, error)
         else:
+            self.is_writable = True
             loop.call_soon_threadsafe(_settle, batch, results)
 
 

@@ -138,8 +138,8 @@ class Store:
         for table in ("run_events", "run_steps", "runs"):
             self._writer.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))  # noqa: S608 -- constants only
 
-    def expire(self, ended_before: float, most: int) -> int:
-        """Deletes runs that ended before then, at most so many; how many there were.
+    def expire(self, ended_before: float, most: int) -> list[RunId]:
+        """Deletes runs that ended before then, at most so many; which there were.
 
         Their ids are remembered for as long again, so that a late reader learns that its run is past.
         """
@@ -150,7 +150,7 @@ class Store:
             self.delete(run_id)
             self._writer.execute("INSERT OR IGNORE INTO expired_runs VALUES (?, ?, ?)", (run_id, tenant, time.time()))
         self._writer.execute("DELETE FROM expired_runs WHERE at < ?", (ended_before,))
-        return len(rows)
+        return [run_id for run_id, _ in rows]
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,73 @@
+"""Gathers the figures of the server's parts into one value, for `/health`, `/ready` and `/metrics`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from thinkpool_pipeline.knowledge import KnowledgeBase
+from thinkpool_pipeline.outward import Outward
+from thinkpool_pipeline.pool import PipelinePool
+from thinkpool_pipeline.protocols import LimiterStatistics
+
+from thinkpool_server.admission import Admission
+from thinkpool_server.event_log import EventLog
+from thinkpool_server.service_statistics import KnowledgeFigures, PoolFigures, ServiceStatistics, UpstreamFigures
+from thinkpool_server.supervisor import Supervisor
+
+ENGINE_NAME = "dbos-sqlite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureSources:
+    """The parts that have figures."""
+
+    log: EventLog
+    pool: PipelinePool
+    admission: Admission
+    supervisor: Supervisor
+    outward: Outward
+    knowledge: KnowledgeBase
+    slots: int
+    """How many runs may execute at once in the whole deployment."""
+
+    def gather(self) -> ServiceStatistics:
+        """The figures of this moment."""
+        pool = self.pool.statistics()
+        index = self.knowledge.status()
+        return ServiceStatistics(
+            active_runs=self.admission.executing,
+            queued_runs=self.admission.waiting,
+            pool=PoolFigures(
+                size=pool.size,
+                idle=pool.idle,
+                in_use=pool.in_use,
+                waiting=pool.waiting,
+                broken=pool.broken,
+                replaced=pool.replaced,
+            ),
+            limiter=LimiterStatistics(held=self.admission.executing, waiting=self.admission.waiting, total=self.slots),
+            engine=ENGINE_NAME,
+            open_streams=self.log.open_readers,
+            event_log_lag_seconds=self.log.lag_seconds,
+            resumed_runs=self.supervisor.resumed_runs,
+            repeated_steps=self.supervisor.repeated_steps,
+            upstreams=tuple(self._upstreams()),
+            knowledge=KnowledgeFigures(
+                state="ready" if index.is_ready else "indexing", documents=index.documents, passages=index.passages
+            ),
+            is_started=pool.idle + pool.in_use > 0,
+            is_draining=self.log.is_draining,
+            is_database_ok=self.log.is_writable,
+        )
+
+    def _upstreams(self) -> Iterator[UpstreamFigures]:
+        for name, upstream in self.outward.statistics().items():
+            yield UpstreamFigures(
+                name=name,
+                requests=upstream.requests,
+                errors=sum(upstream.errors.values()),
+                rate_limited=upstream.rate_limited,
+                retries=upstream.retries,
+                is_breaker_open=upstream.breaker == "open",
+                cache_hits=upstream.cache_hits,
+                cache_misses=upstream.cache_misses,
+            )

@@ -1,0 +1,61 @@
+"""What has to be looked at now and then: deserted, waiting, overdue and expired runs."""
+
+import asyncio
+import time
+
+from thinkpool_server.engine import Engine
+from thinkpool_server.errors import StoreUnavailable
+from thinkpool_server.event_log import EventLog
+from thinkpool_server.run_service import EventLogRunService
+
+TICK_SECONDS = 0.25
+PLACES_EVERY_TICKS = 8
+"""Open streams are told their places every two seconds."""
+
+EXPIRY_EVERY_TICKS = 240
+EXPIRED_AT_ONCE = 100
+"""Runs deleted in one transaction: writers wait no longer than that takes."""
+
+
+class Housekeeping:
+    """One task for all of it."""
+
+    def __init__(
+        self,
+        service: EventLogRunService,
+        log: EventLog,
+        engine: Engine,
+        *,
+        queue_timeout_seconds: float,
+        retention_seconds: float,
+    ) -> None:
+        self._service = service
+        self._log = log
+        self._engine = engine
+        self._queue_timeout_seconds = queue_timeout_seconds
+        self._retention_seconds = retention_seconds
+
+    async def run(self) -> None:
+        """Looks after everything until cancelled; a database that is away for a while does not end it."""
+        ticks = 0
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            ticks += 1
+            try:
+                await self._look(ticks)
+            except StoreUnavailable:
+                continue
+
+    async def _look(self, ticks: int) -> None:
+        await self._service.stop_deserted()
+        if ticks % PLACES_EVERY_TICKS == 0:
+            self._service.tell_places()
+            await self._service.fail_overdue(accepted_before=time.time() - self._queue_timeout_seconds)
+        if ticks % EXPIRY_EVERY_TICKS == 1:
+            await self.expire()
+
+    async def expire(self) -> None:
+        """Deletes what is past its retention."""
+        ended_before = time.time() - self._retention_seconds
+        while expired := await self._log.expire(ended_before=ended_before, most=EXPIRED_AT_ONCE):
+            await self._engine.forget(expired)

@@ -1,0 +1,195 @@
+"""The composition root: the one place where concrete classes meet, and where what holds a resource is opened.
+
+What is opened here is closed in the reverse order: no run is claimed any more, runs are handed back, the engine ends,
+and only then do the clients close that the runs were using.
+"""
+
+import asyncio
+import platform
+import time
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from thinkpool_pipeline.events import RunEvent
+from thinkpool_pipeline.knowledge import KnowledgeBase
+from thinkpool_pipeline.loop import LoopSettings
+from thinkpool_pipeline.outward import Outward, open_outward
+from thinkpool_pipeline.pipeline import ResearchPipeline
+from thinkpool_pipeline.pool import PipelinePool
+from thinkpool_pipeline.tools.manager import LocalToolManager
+
+from thinkpool_server.admission import Admission
+from thinkpool_server.data_directory import DataDirectory, hold_data_directory
+from thinkpool_server.engine import DbosEngine, EngineLimits
+from thinkpool_server.event_log import EventLog
+from thinkpool_server.event_log.store import StoredRun
+from thinkpool_server.figures import FigureSources
+from thinkpool_server.housekeeping import Housekeeping
+from thinkpool_server.metrics import Metrics
+from thinkpool_server.run_service import EventLogRunService, ticket_of
+from thinkpool_server.runs import RunRecord
+from thinkpool_server.settings import Settings
+from thinkpool_server.supervisor import Supervisor
+from thinkpool_server.toolbox import knowledge_directory, make_models, make_tools
+
+PACKAGE = "thinkpool-server"
+
+_CALL_SLACK_SECONDS = 5.0  # an inner deadline must pass before an outer one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRuntime:
+    """Implements `protocols.Runtime`: what the routes and the command line are given."""
+
+    service: EventLogRunService
+    settings: Settings
+    metrics: Metrics
+    model_names: tuple[str, ...]
+    tool_names: tuple[str, ...]
+    version: str
+    directory: DataDirectory
+    log: EventLog
+    engine: DbosEngine
+
+    def drain(self) -> None:
+        """Takes no new run, claims none, lets the readers go; what executes stops at its next step."""
+        self.engine.stop_claiming()
+        self.log.drain()
+
+
+@asynccontextmanager
+async def build_runtime(settings: Settings) -> AsyncGenerator[ServerRuntime]:
+    """A whole server without its routes, for as long as the block lasts.
+
+    Raises:
+        ConfigurationError: another process holds the data directory, or it cannot be used.
+
+    """
+    async with AsyncExitStack() as stack:
+        directory = stack.enter_context(hold_data_directory(settings.data_dir))
+        outward = await stack.enter_async_context(open_outward())
+        knowledge = await stack.enter_async_context(
+            KnowledgeBase(knowledge_directory(settings), directory.knowledge_index)
+        )
+        tool_names = tuple(tool.spec.name for tool in make_tools(settings, outward, knowledge))
+        metrics = Metrics(settings.metrics_namespace, tool_names)
+        log = await stack.enter_async_context(_open_log(directory, metrics))
+        pool = await stack.enter_async_context(_make_pool(settings, outward, knowledge))
+        unfinished = await log.unfinished()
+        admission = await _restore_admission(settings, log, unfinished)
+        supervisor = Supervisor(log, pool, admission, replica=platform.node())
+        engine = await stack.enter_async_context(
+            DbosEngine(directory.run_database, supervisor.execute, _limits(settings))
+        )
+        figures = FigureSources(
+            log=log,
+            pool=pool,
+            admission=admission,
+            supervisor=supervisor,
+            outward=outward,
+            knowledge=knowledge,
+            slots=settings.max_concurrent_requests,
+        )
+        service = EventLogRunService(
+            log,
+            engine,
+            supervisor,
+            admission,
+            disconnect_grace_seconds=settings.disconnect_grace_seconds,
+            statistics=figures.gather,
+        )
+        runtime = ServerRuntime(
+            service=service,
+            settings=settings,
+            metrics=metrics,
+            model_names=tuple(make_models(settings, outward)),
+            tool_names=tool_names,
+            version=version(PACKAGE),
+            directory=directory,
+            log=log,
+            engine=engine,
+        )
+        stack.push_async_callback(_hand_back, runtime, supervisor)
+        await service.recover(unfinished)
+        await stack.enter_async_context(_in_background(service.feed(), _housekeeping(runtime).run()))
+        yield runtime
+
+
+async def _restore_admission(settings: Settings, log: EventLog, unfinished: Sequence[StoredRun]) -> Admission:
+    admission = Admission(
+        slots=min(settings.pipeline_pool_size, settings.max_concurrent_requests),
+        max_queued=settings.max_queued_requests,
+        last_arrival=await log.last_arrival(),
+    )
+    for run in unfinished:
+        admission.readmit(ticket_of(run))
+    return admission
+
+
+async def _hand_back(runtime: ServerRuntime, supervisor: Supervisor) -> None:
+    runtime.drain()
+    await supervisor.drain(runtime.settings.shutdown_grace_seconds)
+
+
+def _housekeeping(runtime: ServerRuntime) -> Housekeeping:
+    return Housekeeping(
+        runtime.service,
+        runtime.log,
+        runtime.engine,
+        queue_timeout_seconds=runtime.settings.queue_timeout_seconds,
+        retention_seconds=runtime.settings.run_retention_hours * 3600,
+    )
+
+
+@asynccontextmanager
+async def _open_log(directory: DataDirectory, metrics: Metrics) -> AsyncGenerator[EventLog]:
+    def observe(record: RunRecord, event: RunEvent) -> None:
+        metrics.observe(event, since_submit_seconds=max(0.0, time.time() - record.created_at))
+
+    log = EventLog(directory.run_database, observe=observe)
+    try:
+        async with _in_background(log.run()):
+            yield log
+    finally:
+        log.close()
+
+
+def _make_pool(settings: Settings, outward: Outward, knowledge: KnowledgeBase) -> PipelinePool:
+    models = make_models(settings, outward)
+    loop_settings = LoopSettings(
+        context_tokens=settings.model_context_tokens,
+        keep_tool_results=settings.keep_tool_results,
+        tool_parallelism=settings.tool_parallelism,
+        call_timeout_seconds=max(settings.model_total_seconds, settings.tool_timeout_seconds) + _CALL_SLACK_SECONDS,
+    )
+
+    async def make(number: int) -> ResearchPipeline:
+        tools = LocalToolManager(
+            make_tools(settings, outward, knowledge), call_timeout_seconds=settings.tool_timeout_seconds
+        )
+        return ResearchPipeline(number, models, settings.model_name, tools, loop_settings)
+
+    return PipelinePool(make, settings.pipeline_pool_size, max_runs=settings.pipeline_max_runs)
+
+
+def _limits(settings: Settings) -> EngineLimits:
+    return EngineLimits(
+        in_deployment=settings.max_concurrent_requests,
+        in_replica=settings.pipeline_pool_size,
+        per_tenant=settings.max_runs_per_tenant or settings.max_concurrent_requests,
+    )
+
+
+@asynccontextmanager
+async def _in_background(*work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """Runs what never ends by itself beside the block. A fault in it ends the block: nothing fails unseen."""
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(one) for one in work]
+        try:
+            yield
+        finally:
+            for task in running:
+                task.cancel()
