@@ -1,0 +1,65 @@
+"""An application on a real socket of this machine, for tests: transports in memory buffer streams."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import uvicorn
+from starlette.types import ASGIApp
+
+from thinkpool_server.app import create_app
+from thinkpool_server.settings import Settings
+from thinkpool_server.testing.memory_service import MemoryRunService, memory_runtime
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_listening.set()
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp) -> AsyncGenerator[str]:
+    """The URL at which the application answers, for the length of the block."""
+    config = uvicorn.Config(app, port=0, log_config=None, ws="none", lifespan="on", timeout_graceful_shutdown=2)
+    server = _Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(server.serve([listener]))
+            ready = group.create_task(server.is_listening.wait())
+            await asyncio.wait((running, ready), return_when=asyncio.FIRST_COMPLETED)
+            ready.cancel()
+            try:
+                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            finally:
+                server.should_exit = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """The server's application around a service in memory, and a client of it."""
+
+    url: str
+    client: httpx.AsyncClient
+    service: MemoryRunService
+
+
+@asynccontextmanager
+async def served(service: MemoryRunService | None = None, **settings: object) -> AsyncGenerator[Served]:
+    """The application with these settings, on a real socket, for the length of the block."""
+    service = service or MemoryRunService()
+    chosen = Settings.model_validate({"shutdown_grace_seconds": 0.1, **settings})
+    async with (
+        serving(create_app(chosen, memory_runtime(service))) as url,
+        httpx.AsyncClient(base_url=url, timeout=5, trust_env=False) as client,
+    ):
+        yield Served(url=url, client=client, service=service)
