@@ -4,8 +4,7 @@ Implementations: `run_service` and the composition root; in tests, a service in 
 """
 
 from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 from thinkpool_pipeline.events import StoredEvent
 from thinkpool_pipeline.values import RunId, Seq
@@ -27,11 +26,9 @@ class RunReader(Protocol):
         """Whether it ended before the run did, because the server drains: resume it elsewhere, or later."""
         ...
 
-    async def __aenter__(self) -> "RunReader": ...
+    async def __aenter__(self) -> Self: ...
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    async def __aexit__(self, *_: object) -> None: ...
 
     def __aiter__(self) -> AsyncIterator[tuple[StoredEvent, ...]]: ...
 
