@@ -34,6 +34,7 @@ class Timing:
 
 PROFILES: Mapping[str, Timing] = {
     "w": Timing(),
+    "short": Timing(first_token_seconds=0.03, token_seconds=0.001, search_seconds=0.03, page_seconds=0.08),
     "instant": Timing(first_token_seconds=0.0, token_seconds=0.0, search_seconds=0.0, page_seconds=0.0),
 }
-"""Named timings: `w` for measuring, `instant` for tests."""
+"""Named timings: `w` for measuring, `short` (ten times as fast) for a quick look, `instant` for tests."""

@@ -1,0 +1,1 @@
+"""What `benchmark_concurrency.py` is made of."""
