@@ -11,7 +11,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from thinkpool_pipeline.errors import ConfigurationError
 
@@ -24,16 +23,14 @@ class Holder:
 
     pid: int
     url: str | None
-    """Where it serves; None before it does."""
+    """Where it serves; None when it serves nobody else."""
 
 
 class DataDirectory:
     """A data directory that this process holds."""
 
-    def __init__(self, path: Path, lock: IO[str]) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = lock
-        self.announce(None)
 
     @property
     def run_database(self) -> Path:
@@ -45,17 +42,10 @@ class DataDirectory:
         """The local documents' index."""
         return self.path / "knowledge.db"
 
-    def announce(self, url: str | None) -> None:
-        """Writes into the lock file where this process serves."""
-        self._lock.seek(0)
-        self._lock.truncate()
-        json.dump({"pid": os.getpid(), "url": url}, self._lock)
-        self._lock.flush()
-
 
 @contextmanager
-def hold_data_directory(path: Path) -> Generator[DataDirectory]:
-    """The directory, made when it is missing, for this process alone.
+def hold_data_directory(path: Path, *, url: str | None = None) -> Generator[DataDirectory]:
+    """The directory, made when it is missing, for this process alone; `url` is where it serves.
 
     Raises:
         ConfigurationError: another process holds it, or it cannot be written.
@@ -71,7 +61,10 @@ def hold_data_directory(path: Path) -> Generator[DataDirectory]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ConfigurationError("DATA_DIR is in use by another server process.") from error
-        yield DataDirectory(path, lock)
+        lock.truncate(0)
+        json.dump({"pid": os.getpid(), "url": url}, lock)
+        lock.flush()
+        yield DataDirectory(path)
 
 
 def holder_of(path: Path) -> Holder | None:

@@ -50,26 +50,31 @@ class ServerRuntime:
     model_names: tuple[str, ...]
     tool_names: tuple[str, ...]
     version: str
-    directory: DataDirectory
     log: EventLog
     engine: DbosEngine
+    loop: asyncio.AbstractEventLoop
 
     def drain(self) -> None:
-        """Takes no new run, claims none, lets the readers go; what executes stops at its next step."""
-        self.engine.stop_claiming()
-        self.log.drain()
+        """Takes no new run, claims none, lets the readers go; what executes stops at its next step.
+
+        May be called from a signal handler.
+        """
+        self.loop.call_soon_threadsafe(self.engine.stop_claiming)
+        self.loop.call_soon_threadsafe(self.log.drain)
 
 
 @asynccontextmanager
-async def build_runtime(settings: Settings) -> AsyncGenerator[ServerRuntime]:
+async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncGenerator[ServerRuntime]:
     """A whole server without its routes, for as long as the block lasts.
+
+    `url` is where it will serve, for those who ask who holds the data directory.
 
     Raises:
         ConfigurationError: another process holds the data directory, or it cannot be used.
 
     """
     async with AsyncExitStack() as stack:
-        directory = stack.enter_context(hold_data_directory(settings.data_dir))
+        directory = stack.enter_context(hold_data_directory(settings.data_dir, url=url))
         outward = await stack.enter_async_context(open_outward())
         knowledge = await stack.enter_async_context(
             KnowledgeBase(knowledge_directory(settings), directory.knowledge_index)
@@ -108,9 +113,9 @@ async def build_runtime(settings: Settings) -> AsyncGenerator[ServerRuntime]:
             model_names=tuple(make_models(settings, outward)),
             tool_names=tool_names,
             version=version(PACKAGE),
-            directory=directory,
             log=log,
             engine=engine,
+            loop=asyncio.get_running_loop(),
         )
         stack.push_async_callback(_hand_back, runtime, supervisor)
         await service.recover(unfinished)
@@ -130,7 +135,8 @@ async def _restore_admission(settings: Settings, log: EventLog, unfinished: Sequ
 
 
 async def _hand_back(runtime: ServerRuntime, supervisor: Supervisor) -> None:
-    runtime.drain()
+    runtime.engine.stop_claiming()
+    runtime.log.drain()
     await supervisor.drain(runtime.settings.shutdown_grace_seconds)
 
 

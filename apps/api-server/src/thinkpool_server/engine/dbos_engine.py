@@ -143,6 +143,7 @@ class DbosEngine:
             "max_executor_threads": _THREADS,
             "notification_listener_polling_interval_sec": 0.1,
             "enable_otlp": False,
+            "log_level": "WARNING",
         }
 
 
@@ -153,7 +154,6 @@ def _prepare_logger() -> None:
     logger = logging.getLogger("dbos")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())  # without one, DBOS installs its own and keeps records from ours
-    logger.setLevel(logging.WARNING)
     logger.addFilter(_OWN_ENDINGS)
 
 
