@@ -1,0 +1,5 @@
+"""The command `thinkpool`: starts the server, asks in a terminal, starts the simulated upstream."""
+
+from thinkpool_server.cli.commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,53 @@
+"""What the command line does with a runtime of its own: serve it, or ask it one question."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, nullcontext
+
+from thinkpool_server.app import create_app
+from thinkpool_server.cli.asked_run import AskedRun
+from thinkpool_server.cli.local_run import open_local_run
+from thinkpool_server.cli.serving import listening_socket, reachable_url, serve
+from thinkpool_server.protocols import Runtime
+from thinkpool_server.runtime import build_runtime
+from thinkpool_server.settings import Settings
+
+
+async def serve_runtime(settings: Settings) -> None:
+    """Serves until a signal comes, and says on standard output where and with what.
+
+    Raises:
+        ConfigurationError: a setting does not fit this machine, such as a port or a data directory that is in use.
+
+    """
+    with listening_socket(settings.host, settings.port) as listener:
+        url = reachable_url(listener)
+        async with build_runtime(settings, url=url) as runtime:
+
+            def announce() -> None:
+                print("\n".join(greeting(runtime, url)), flush=True)
+
+            app = create_app(settings, lambda _: nullcontext(runtime))
+            await serve(app, settings, listener, announce=announce, drain=runtime.drain)
+
+
+@asynccontextmanager
+async def open_own_run(settings: Settings, question: str) -> AsyncGenerator[AskedRun]:
+    """A run in this process."""
+    async with build_runtime(settings) as runtime, open_local_run(runtime, question) as run:
+        yield run
+
+
+def greeting(runtime: Runtime, url: str) -> list[str]:
+    """What a started server says of itself, line by line."""
+    settings = runtime.settings
+    endpoint = f" at {settings.base_url}" if settings.base_url else ": no language model; set BASE_URL to attach one"
+    return [
+        f"ThinkPool {runtime.version}",
+        f"model           {settings.model_name}{endpoint}",
+        f"tools           {', '.join(runtime.tool_names) or 'none'}",
+        f"data directory  {settings.data_dir.resolve()}",
+        f"pool            {settings.pipeline_pool_size} pipelines; {settings.max_concurrent_requests} runs at once, "
+        f"{settings.max_queued_requests} may wait",
+        f"access          {'with a key' if settings.server_api_keys else 'open to whoever reaches it'}",
+        f"listening on {url}",
+    ]
