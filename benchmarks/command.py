@@ -22,6 +22,7 @@ from benchmarks.processes import ProcessFailed, Server, simulated_upstream, star
 from benchmarks.record import BareRun, Record, surroundings, table
 
 _SETTLE_SECONDS = 1.0
+_WIDTH = 120
 _MIB = 1024 * 1024
 
 
@@ -133,6 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.profile == "measured" and (options.url is None or options.requests[0].requests != 1):
         parser.error("the profile `measured` needs --url, and --requests that begin with 1")
     console = Console()
+    if not console.is_terminal:
+        console.width = _WIDTH
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

@@ -34,7 +34,7 @@ class Scenario:
     @property
     def ideal_speed_up(self) -> float:
         """Against one run after the other, when nothing but the pool limits."""
-        return self.requests / self.waves
+        return self.requests * 1.0 / self.ideal_seconds(1.0)
 
     def delays(self, run_seconds: float) -> list[float]:
         """When each request is sent, in seconds from the start."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, ScalarFormatter
 
 from benchmarks.figures import Row
@@ -19,17 +20,25 @@ _MEASURED = "#0b7a75"
 _IDEAL = "#d3dce6"
 _FAILED = "#c0392b"
 _BAR = 0.62
+_ROOM_FOR_LABEL = 0.35
 
 
 def draw(record: Record, path: Path) -> None:
     """Writes the picture; the format follows from the file's suffix."""
     rows = record.rows
-    figure = Figure(figsize=(11, 5.2), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(11, 5.2), layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.12), facecolor="white")
     left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": (1.15, 1)})
     _draw_speed_up(left, [row for row in rows if row.scenario.arrivals == "at once"])
     _draw_efficiency(right, rows)
     where = record.surroundings
-    figure.suptitle("Research runs at once", x=0.01, ha="left", fontsize=15, fontweight="bold", color=_INK)
+    figure.suptitle(
+        "Research runs at once: N runs over a pool of P pipelines",
+        x=0.01,
+        ha="left",
+        fontsize=15,
+        fontweight="bold",
+        color=_INK,
+    )
     figure.supxlabel(
         f"One run takes {record.ideal_run_seconds:.2f} s at best (profile {record.profile}). {where.processor}, "
         f"{where.cores} cores, load {where.load_before} before; commit {where.commit}; {where.measured_at}.",
@@ -67,7 +76,7 @@ def _draw_speed_up(axes: Axes, rows: Sequence[Row]) -> None:
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.set_xticks(list(places), [_label(row) for row in rows])
     axes.set_title("Speed-up over one run after the other (log scale)", loc="left", fontsize=11, color=_INK)
-    axes.legend(frameon=False, loc="upper left", fontsize=9)
+    axes.legend(loc="upper left", fontsize=9, framealpha=1, edgecolor="none")
     axes.grid(axis="y", color=_GRID)
     _dress(axes)
 
@@ -78,16 +87,17 @@ def _draw_efficiency(axes: Axes, rows: Sequence[Row]) -> None:
     axes.barh(places, [row.efficiency for row in rows], height=_BAR, color=[_color(row) for row in rows])
     for place, row in zip(places, rows, strict=True):
         failed = f", {row.failed + row.refused} failed" if row.failed + row.refused else ""
+        is_inside = row.efficiency > _ROOM_FOR_LABEL
         axes.annotate(
             f"{100 * row.efficiency:.1f} %{failed}",
             (row.efficiency, place),
-            xytext=(-6, 0),
+            xytext=(-6 if is_inside else 6, 0),
             textcoords="offset points",
-            ha="right",
+            ha="right" if is_inside else "left",
             va="center",
             fontsize=9.5,
             fontweight="bold",
-            color="white",
+            color="white" if is_inside else _INK,
         )
     axes.axvline(1.0, color=_INK, linewidth=1, linestyle=(0, (4, 3)))
     axes.set_xlim(0, 1.05)

@@ -20,7 +20,7 @@ import psutil
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _READY_POLL_SECONDS = 0.02
-_LOG_TAIL_LINES = 20
+_LOG_TAIL_LETTERS = 4000
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_START", "COVERAGE_FILE")
 _UPSTREAM_URL = re.compile(r'"url": "(http://[^"]+)"')
 _SERVER_URL = re.compile(r"listening on (http://\S+)")
@@ -84,8 +84,8 @@ class ChildProcess:
         raise ProcessFailed(f"{self._command[0]} did not start:\n{self.log_tail()}")
 
     def log_tail(self) -> str:
-        """The last lines of what it wrote."""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
+        """The end of what it wrote."""
+        return self._log.read_text(errors="replace")[-_LOG_TAIL_LETTERS:]
 
     def usage(self) -> ProcessUsage:
         """What the process and its children use."""

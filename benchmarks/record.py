@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 import psutil
+from rich import box
 from rich.table import Table
 
 from benchmarks.figures import Row
@@ -87,7 +88,7 @@ def surroundings() -> Surroundings:
 
 def table(rows: Sequence[Row]) -> Table:
     """The rows for people: seconds, but milliseconds where a heading says so."""
-    drawn = Table(title=None, header_style="bold", pad_edge=False)
+    drawn = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     drawn.add_column("runs")
     for heading in (
         *("ideal", "wall", "effi-\nciency", "over-\nhead", "speed-\nup", "of"),
