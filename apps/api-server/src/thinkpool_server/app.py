@@ -47,6 +47,8 @@ def create_app(settings: Settings, build_runtime: BuildRuntime) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # Metrics and logs are the project's own; nothing is exported because of an environment variable.
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         redirect_slashes=False,  # a redirect would be built from the Host header
     )
     for module in (research, chat, models, operations):

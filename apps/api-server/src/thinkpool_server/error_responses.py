@@ -220,5 +220,5 @@ def _headers(failure: Failure) -> dict[str, str]:
 
 
 def _path(location: Sequence[int | str]) -> str:
-    parts = [str(part) for part in location if part not in ("body", "query", "header", "path")]
+    parts = [str(part) for part in location[1:]]  # the first says where: body, query, path or header
     return ".".join(part if _PLAIN_NAME.fullmatch(part) else "?" for part in parts) or "body"

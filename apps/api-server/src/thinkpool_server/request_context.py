@@ -38,7 +38,7 @@ class RequestContext:
         async def send_dressed(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])
                 present = {name for name, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],
