@@ -74,6 +74,8 @@ class ResearchLoop:
             return "finished"
         done = await self._calls.execute(self._turns, reply.tool_calls, tools)
         self._conversation.add_results(done.results)
+        if done.is_out_of_time:
+            return "deadline"
         self._fruitless_turns = 0 if done.is_progress else self._fruitless_turns + 1
         return "no_progress" if self._fruitless_turns >= self._run.parts.settings.max_fruitless_turns else None
 

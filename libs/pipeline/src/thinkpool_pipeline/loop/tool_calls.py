@@ -55,6 +55,8 @@ class TurnResults:
     """In call order."""
     is_progress: bool
     """Whether any call was made, worked, and found something."""
+    is_out_of_time: bool
+    """Whether the deadline cut any call."""
 
 
 class _ReplayBarrier:
@@ -118,7 +120,8 @@ class ToolCalls:
             item.answer is None and result.ok and not result.is_empty
             for item, result in zip(planned, results, strict=True)
         )
-        return TurnResults(results=results, is_progress=is_progress)
+        is_out_of_time = any(result.error_code == OUT_OF_TIME for result in results)
+        return TurnResults(results=results, is_progress=is_progress, is_out_of_time=is_out_of_time)
 
     def _plan(self, turn: int, index: int, call: ToolCall, spec: ToolSpec | None) -> _Planned:
         step = StepName(f"turn/{turn}/call/{index}")
