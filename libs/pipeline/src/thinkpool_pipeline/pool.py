@@ -178,7 +178,7 @@ class PipelinePool:
         """
         place = self._idle.popleft() if self._idle else await self._wait()
         pipeline = place.pipeline
-        if pipeline is None:  # the pool was left in the moment in which the pipeline was given
+        if pipeline is None or not self._is_open:  # the pool was left in the moment in which it was given
             raise ShuttingDown
         place.state = _State.LENT
         place.is_faulty = True
