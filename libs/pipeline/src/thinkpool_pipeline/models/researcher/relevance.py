@@ -1,0 +1,162 @@
+"""How much a sentence bears on a question: by the words they share, how close together, and what is asked for."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import log
+
+from thinkpool_pipeline.models.researcher.names import names
+from thinkpool_pipeline.models.researcher.sentences import Sentence, ordered_stems
+from thinkpool_pipeline.models.researcher.synonyms import SYNONYMS
+
+_CONTEXT_SHARE = 0.4
+"""What a word of the question counts in the title or heading, against in the sentence."""
+_SYNONYM_SHARE = 0.5
+_ENOUGH = (0.9, 1.15, 1.4, 1.65, 1.9)
+"""How many of the question's words a sentence must have to be worth telling, for a question of one, two, ... words."""
+_SUBJECT_SHARE = 0.6
+_LONGEST_SUBJECT = 3
+_PAIR_BONUS = 0.25
+_RARITY = 0.25
+_TITLE_BONUS = 0.2
+"""For a sentence of a source whose title stands in the question."""
+_KIND_BONUS = 0.12
+_DEFINES_BONUS = 0.15
+_DANGLING_FACTOR = 0.75
+_FRAGMENT_FACTOR = 0.9
+_LONG_SENTENCE_WORDS = 25
+_MOST_LISTED = 5
+_PAIR_REACH = 3
+
+
+def _words(alternatives: str, *, before: str = r"\b") -> re.Pattern[str]:
+    return re.compile(rf"{before}(?:{alternatives})\b", re.IGNORECASE)
+
+
+_DANGLING = _words(
+    "it|its|this|that|these|those|they|their|he|she|his|her|so|but|then|there|such|both|also|and|or|here", before=""
+)
+_IS_WHOLE = re.compile(r"^[^a-z].*[.!…。！][\"'”’»)\]]*$", re.DOTALL)
+_LISTING = re.compile(r"[,;/]\s")
+_NUMBER = _words(r"\d[\d,.]*\w*|one|two|three|four|five|six|seven|eight|nine|ten|dozen|hundred|thousand|million")
+_YEAR = _words(r"1[0-9]{3}|20[0-9]{2}")
+_REASON = _words("because|since|so that|due to|as a result|therefore|in order to|otherwise|else")
+_KINDS = (
+    (_words("how (?:many|much|long|often|large|big|old|far|tall|high)"), _NUMBER),
+    (_words("when|what year|which year|what date"), _YEAR),
+    (_words("why"), _REASON),
+)
+_ASKS_FOR_NAME = _words("who|whom|whose|where|which|what (?:city|country|state|county|company|band|person)")
+_ASKS_WHAT = re.compile(r"^\s*(?:what|who)\s+(?:is|are|was|were)\s+(?:an?|the)?\s*(.+)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A question, or one aspect of it, made ready to be compared with sentences."""
+
+    text: str
+    weights: Mapping[str, float]
+    """How much each stem of the question tells: 1 and more, the rarer the more."""
+    pairs: frozenset[tuple[str, str]]
+    """Stems that are neighbours in the question."""
+    subject: tuple[str, ...]
+    """The stems of X, when the question is "what is X" and X is short."""
+
+    synonyms: Mapping[str, Sequence[str]]
+    """Stems that may stand for some of the question's, and for which."""
+
+    def coverage(self, stems: Iterable[str]) -> float:
+        """The share of the question's weight that these stems have: 0 to 1. A synonym has half of the word's."""
+        total = sum(self.weights.values())
+        return sum(self.parts(stems).values()) / total if total else 0.0
+
+    def parts(self, stems: Iterable[str]) -> dict[str, float]:
+        """What these stems have of the weight of each of the question's."""
+        parts: dict[str, float] = {}
+        for stem in frozenset(stems):
+            if stem in self.weights:
+                parts[stem] = self.weights[stem]
+            for meant in self.synonyms.get(stem, ()):
+                parts[meant] = max(parts.get(meant, 0.0), _SYNONYM_SHARE * self.weights[meant])
+        return parts
+
+
+def asked(text: str, evidence: Sequence[frozenset[str]]) -> Asked:
+    """The question against the stems of the evidence's sentences: words that stand everywhere tell less."""
+    ordered = ordered_stems(text)
+    count = len(evidence)
+    weights: dict[str, float] = {}
+    for word in dict.fromkeys(ordered):
+        having = sum(word in stems for stems in evidence)
+        weights[word] = 1.0 + _RARITY * log((count + 1) / (having + 1))
+    match = _ASKS_WHAT.match(text)
+    subject = tuple(ordered_stems(match.group(1))) if match else ()
+    subject = subject if len(subject) <= _LONGEST_SUBJECT else ()
+    synonyms: dict[str, list[str]] = {}
+    for word in weights:
+        for other in SYNONYMS.get(word, ()):
+            synonyms.setdefault(other, []).append(word)
+    return Asked(
+        text=text,
+        synonyms=synonyms,
+        weights=weights,
+        pairs=frozenset(pairwise(ordered)),
+        subject=subject,
+    )
+
+
+def bears_on(question: Asked, sentence: Sentence) -> bool:
+    """Whether a sentence has enough of the question to be worth telling."""
+    own = question.coverage(sentence.stems)
+    both = question.coverage({*sentence.stems, *sentence.context})
+    count = len(question.weights)
+    needed = _ENOUGH[min(count, len(_ENOUGH)) - 1]
+    said = len({*question.subject} & {*sentence.stems})
+    return said >= _SUBJECT_SHARE * len(question.subject) and (own + _CONTEXT_SHARE * (both - own)) * count >= needed
+
+
+def relevance(question: Asked, sentence: Sentence) -> float:
+    """0 for a sentence that has nothing of the question, about 1 for one that has all of it."""
+    stems = frozenset(sentence.stems)
+    own = question.coverage(stems)
+    if not own:
+        return 0.0
+    around = question.coverage(stems | sentence.context) - own
+    score = own + _CONTEXT_SHARE * around + _PAIR_BONUS * _pairs_share(question, sentence.stems)
+    score += _KIND_BONUS * _has_kind(question.text, sentence.text)
+    if question.subject and sentence.stems[: len(question.subject)] == question.subject:
+        score += _DEFINES_BONUS
+    if sentence.title_stems and sentence.title_stems <= question.weights.keys():
+        score += _TITLE_BONUS
+    if _DANGLING.match(sentence.text):
+        score *= _DANGLING_FACTOR
+    if not _IS_WHOLE.search(sentence.text):
+        score *= _FRAGMENT_FACTOR
+    listed = len(_LISTING.findall(sentence.text))
+    score *= min(1.0, (_MOST_LISTED / max(listed, 1)) ** 0.5)
+    return score * min(1.0, (_LONG_SENTENCE_WORDS / max(len(sentence.stems), 1)) ** 0.5)
+
+
+def _pairs_share(question: Asked, stems: Sequence[str]) -> float:
+    """The share of the question's neighbours that stand close together in the sentence, in that order or not."""
+    if not question.pairs:
+        return 0.0
+    near = {
+        pair
+        for place, stem in enumerate(stems)
+        for other in stems[place + 1 : place + 1 + _PAIR_REACH]
+        for pair in ((stem, other), (other, stem))
+    }
+    return len(question.pairs & near) / len(question.pairs)
+
+
+def _has_kind(question: str, sentence: str) -> bool:
+    """Whether the sentence has the kind of thing that is asked for: a number, a date, a reason, a name."""
+    for asks, kind in _KINDS:
+        if asks.search(question):
+            return kind.search(sentence) is not None
+    if not _ASKS_FOR_NAME.search(question):
+        return False
+    lower = question.lower()
+    return any(name.lower() not in lower for name in names(sentence))
