@@ -19,10 +19,10 @@ from benchmarks.goals import ServerFigures, goals
 from benchmarks.measuring import Measurement, measure, research_client
 from benchmarks.plan import Scenario, parse_loads, scenarios
 from benchmarks.processes import ProcessFailed, Server, simulated_upstream, started_server
-from benchmarks.record import BareRun, Record, surroundings, table
+from benchmarks.record import BareRun, Record, load_average, surroundings, table
 
 _SETTLE_SECONDS = 1.0
-_WIDTH = 120
+_WIDTH = 132
 _MIB = 1024 * 1024
 
 
@@ -57,6 +57,7 @@ class Benchmark:
         rows = self._rows()
         return Record(
             surroundings=surrounding,
+            load_after=load_average(),
             target=self._options.url or "own server",
             profile=self._options.profile,
             ideal_run_seconds=self._ideal_seconds,
@@ -185,7 +186,7 @@ def _tell(record: Record, console: Console) -> None:
     console.print(
         f"{where.processor}, {where.cores} cores shared with the simulated upstream and this driver, "
         f"{where.memory_bytes / _MIB / 1024:.0f} GiB, {where.system}, Python {where.python}; "
-        f"load {where.load_before}; commit {where.commit}; {where.measured_at}",
+        f"load {where.load_before} before and {record.load_after} after; commit {where.commit}; {where.measured_at}",
         highlight=False,
     )
     console.print(f"profile {record.profile}: one run takes {record.ideal_run_seconds:.2f} s at best", highlight=False)

@@ -37,6 +37,11 @@ class Surroundings:
     """The machine's load average over a minute before anything was measured."""
 
 
+def load_average() -> float:
+    """The machine's load average over the last minute."""
+    return round(os.getloadavg()[0], 2)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BareRun:
     """Workload W without a server, for comparison."""
@@ -52,6 +57,8 @@ class Record:
     """Everything that is worth keeping of a benchmark."""
 
     surroundings: Surroundings
+    load_after: float
+    """As `load_before`, at the end: about the cores in use when nothing but the benchmark runs."""
     target: str
     """`own server`, or the deployment's address."""
     profile: str
@@ -82,14 +89,14 @@ def surroundings() -> Surroundings:
         memory_bytes=psutil.virtual_memory().total,
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
-        load_before=round(os.getloadavg()[0], 2),
+        load_before=load_average(),
     )
 
 
 def table(rows: Sequence[Row]) -> Table:
     """The rows for people: seconds, but milliseconds where a heading says so."""
     drawn = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    drawn.add_column("runs")
+    drawn.add_column("runs", no_wrap=True)
     for heading in (
         *("ideal", "wall", "effi-\nciency", "over-\nhead", "speed-\nup", "of"),
         *("first\nevent\nms p50", "queued\nms p99", "run\np50", "p95", "p99", "re-\nfused", "failed"),

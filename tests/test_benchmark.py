@@ -155,3 +155,20 @@ async def test_what_makes_no_sense_is_refused(tmp_path: Path, arguments: tuple[s
 
     assert done.status == 2
     assert complaint in done.output
+
+
+async def test_by_itself_it_starts_a_server_and_measures_it(tmp_path: Path) -> None:
+    done = await benchmark(tmp_path, "--profile", "short", "--pool", "2", "--requests", "1,2,4", "--spread", "2")
+
+    assert done.status == 0, done.output
+    assert list(done.rows) == ["1 over 2", "2 over 2", "4 over 2", "2 over 2 spread"]
+    for row in done.rows.values():
+        assert (row["failed"], row["refused"]) == (0, 0)
+        assert 0 < row["efficiency"] < 1
+        assert row["cpu_seconds_per_run"] > 0
+        assert row["memory_bytes"] > 10_000_000
+    assert done.rows["4 over 2"]["queued_first_event_p99"] > 0
+    assert [item["requests"] for item in done.record["bare"]] == [1, 2]
+    [server] = done.record["servers"]
+    assert server["pool"] == 2
+    assert server["start_seconds"] > 0

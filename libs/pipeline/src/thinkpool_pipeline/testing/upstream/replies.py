@@ -62,8 +62,9 @@ def deltas(reply: Reply, call_ids: Sequence[str]) -> list[JsonObject]:
 
 
 def filler(count: int) -> list[str]:
-    """As many words of no importance."""
-    return list(itertools.islice(itertools.cycle(split_words(_FILLER)), count))
+    """As many words of no importance, with a full stop after the last."""
+    words = list(itertools.islice(itertools.cycle(split_words(_FILLER)), count))
+    return [*words[:-1], *(word.removesuffix(".") + "." for word in words[-1:])]
 
 
 def split_words(text: str) -> list[str]:
