@@ -41,7 +41,8 @@ def draw(record: Record, path: Path) -> None:
     )
     figure.supxlabel(
         f"One run takes {record.ideal_run_seconds:.2f} s at best (profile {record.profile}). {where.processor}, "
-        f"{where.cores} cores, load {where.load_before} before and {record.load_after} after; commit {where.commit}; {where.measured_at}.",
+        f"{where.cores} cores, load {where.load_before} before and {record.load_after} after; "
+        f"commit {where.commit}; {where.measured_at}.",
         x=0.01,
         ha="left",
         fontsize=8.5,
