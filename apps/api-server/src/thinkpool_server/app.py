@@ -1,7 +1,7 @@
 """The HTTP application: routes, what surrounds them, and the runtime that they are given when the server starts."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeAlias
 
@@ -25,6 +25,7 @@ from thinkpool_server.settings import Settings
 BuildRuntime: TypeAlias = Callable[[Settings], AbstractAsyncContextManager[Runtime]]
 """Opens everything that routes need, and closes it."""
 
+_ROUTERS = (research.router, chat.router, models.router, operations.router)
 _LAG_PROBE_SECONDS = 0.25
 
 
@@ -34,7 +35,7 @@ def create_app(settings: Settings, build_runtime: BuildRuntime) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with build_runtime(settings) as runtime:
-            runtime.metrics.close_routes(route.path for route in _routes(app))
+            runtime.metrics.close_routes(_templates())
             app.state.runtime = runtime
             async with asyncio.TaskGroup() as group:
                 probe = group.create_task(_probe_loop_lag(runtime.metrics))
@@ -51,8 +52,8 @@ def create_app(settings: Settings, build_runtime: BuildRuntime) -> FastAPI:
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         redirect_slashes=False,  # a redirect would be built from the Host header
     )
-    for module in (research, chat, models, operations):
-        app.include_router(module.router)
+    for router in _ROUTERS:
+        app.include_router(router)
     app.add_exception_handler(PipelineError, on_pipeline_error)
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(HTTPException, on_http_exception)
@@ -81,8 +82,8 @@ def _surround(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(RequestContext, current_metrics=current_metrics)
 
 
-def _routes(app: FastAPI) -> list[Route]:
-    return [route for route in app.routes if isinstance(route, Route)]
+def _templates() -> Iterator[str]:
+    return (route.path for router in _ROUTERS for route in router.routes if isinstance(route, Route))
 
 
 async def _probe_loop_lag(metrics: Metrics) -> None:

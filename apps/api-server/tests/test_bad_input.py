@@ -1,0 +1,197 @@
+import asyncio
+import json
+
+import pytest
+from thinkpool_server.testing.memory_service import MemoryRunService
+from thinkpool_server.testing.scripts import completed_run
+from thinkpool_server.testing.serving import Served, served
+
+CANARY = "canary"
+JSON = {"Content-Type": "application/json"}
+
+TEXTS = [
+    rb'"canary\ud800b"',
+    rb'"\udfff\ud800 canary"',
+    b"NaN",
+    b"Infinity",
+    b"-1e999",
+    b"1e999",
+    b"9" * 5000,
+    rb'"canary\u0000"',
+    b'"\xff\xfe canary"',
+    b'"\xed\xa0\x80 canary"',
+    b"[" * 100_000,
+    b'{"a":' * 20_000,
+    b"null",
+    b"true",
+    b"{}",
+    b"[]",
+    b'[["canary"]]',
+    '"‮canary ﷽ 😀"'.encode(),
+    b'"canary',
+]
+FIELDS = {
+    "/v1/research": [
+        '{"query": %s}',
+        '{"query": "a", "model": %s}',
+        '{"query": "a", "temperature": %s}',
+        '{"query": "a", "seed": %s}',
+        '{"query": "a", "priority": %s}',
+        '{"query": "a", "stop": %s}',
+        '{"query": "a", "stream": %s}',
+        '{"query": "a", "budget": {"max_seconds": %s}}',
+        '{"query": "a", "budget": %s}',
+        '{"query": "a", "metadata": {"k": %s}}',
+        '{"query": "a", "metadata": %s}',
+        '{"messages": %s}',
+        '{"messages": [%s]}',
+        '{"messages": [{"role": %s, "content": "a"}]}',
+        '{"messages": [{"role": "user", "content": %s}]}',
+        '{"messages": [{"role": "user", "content": [{"type": "text", "text": %s}]}]}',
+        '{"query": "a", "canary": %s}',
+        "%s",
+    ],
+    "/v1/chat/completions": [
+        '{"messages": %s}',
+        '{"messages": [{"role": "user", "content": %s}]}',
+        '{"messages": [{"role": "user", "content": "a"}], "user": %s}',
+        '{"messages": [{"role": "user", "content": "a"}], "n": %s}',
+        '{"messages": [{"role": "user", "content": "a"}], "top_p": %s}',
+        '{"messages": [{"role": "user", "content": "a"}], "max_tokens": %s}',
+        '{"messages": [{"role": "user", "content": "a"}], "stream_options": %s}',
+        '{"messages": [{"role": "user", "content": "a"}], "logit_bias": %s}',
+        '{"messages": [{"role": "user", "content": "a"}], "response_format": %s}',
+        "%s",
+    ],
+}
+WHOLE_BODIES = [
+    b"",
+    b"\xef\xbb\xbf{}",
+    b"\x00",
+    b"\x16\x03\x01\x02\x00\x01\x00",
+    b'{"query": "a", "query": "canary\\ud800"}',
+    b'--x\r\nContent-Disposition: form-data; name="f"\r\n\r\n\xff\r\n--x--\r\n',
+]
+CONTENT_TYPES = [
+    "application/json",
+    "text/plain",
+    "multipart/form-data; boundary=x",
+    "application/x-www-form-urlencoded",
+    "application/json; charset=utf-16",
+    "",
+]
+
+
+async def checked(http: Served, path: str, body: bytes, content_type: str = "application/json") -> None:
+    answer = await http.client.post(path, content=body, headers={"Content-Type": content_type})
+    shown = body[:60]
+    assert answer.status_code < 500, shown
+    if answer.status_code >= 400:
+        told = json.loads(answer.content)
+        assert isinstance(told, dict), shown
+        assert CANARY not in answer.text.replace('"canary"', "").replace("canary:", "").replace("field canary", ""), (
+            shown
+        )
+    else:
+        assert answer.status_code in (200, 202), shown
+
+
+@pytest.mark.parametrize("path", FIELDS)
+async def test_no_value_breaks_a_field_and_none_is_repeated(path: str) -> None:
+    async with served(MemoryRunService(completed_run())) as http:
+        for template in FIELDS[path]:
+            for text in TEXTS:
+                await checked(http, path, template.encode().replace(b"%s", text))
+
+
+@pytest.mark.parametrize("path", FIELDS)
+async def test_no_body_breaks_a_route_whatever_it_says_it_is(path: str) -> None:
+    async with served(MemoryRunService(completed_run())) as http:
+        for body in WHOLE_BODIES:
+            for content_type in CONTENT_TYPES:
+                await checked(http, path, body, content_type)
+
+
+IDS = [
+    "%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+    "..%2f",
+    "%00",
+    "a%0d%0aX-Injected:1",
+    "x" * 7000,
+    "%F0%9F%98%80",
+    "%ff%fe",
+    "a b",
+    "'; DROP TABLE runs; --",
+    "run-0001%20",
+]
+
+
+@pytest.mark.parametrize("part", ["", "/events", "/report", "/cancel"])
+async def test_ids_that_nothing_has_are_not_found_in_one_shape(part: str) -> None:
+    async with served(MemoryRunService(completed_run())) as http:
+        await http.client.post("/v1/research", json={"query": "a"})
+        for run_id in IDS:
+            method = "POST" if part == "/cancel" else "GET"
+            answer = await http.client.request(method, f"/v1/research/{run_id}{part}")
+            assert answer.status_code == 404
+            assert answer.json()["code"] == "not-found"
+            assert "x-injected" not in answer.headers
+            assert "passwd" not in answer.text
+
+
+async def test_odd_header_values_break_nothing() -> None:
+    odd = [b"\xff\xfe", b"\x80", "é😀".encode(), b"a" * 3000, b";;;,,,=q", b"*/*;q=nan", b"bytes=" + b"0-0," * 700]
+    async with served(MemoryRunService(completed_run())) as http:
+        await http.client.post("/v1/research", json={"query": "a"})
+        for name in (
+            b"Accept",
+            b"Last-Event-ID",
+            b"Idempotency-Key",
+            b"Range",
+            b"Host",
+            b"X-API-Key",
+            b"Origin",
+            b"Cookie",
+        ):
+            for value in odd:
+                for method, path in (
+                    ("GET", "/v1/research/run-0001/events"),
+                    ("GET", "/v1/research/run-0001/report"),
+                    ("POST", "/v1/research"),
+                ):
+                    content = b'{"query": "a"}' if method == "POST" else None
+                    headers = [(name, value), (b"Content-Type", b"application/json")]
+                    answer = await http.client.request(method, path, headers=headers, content=content)
+                    assert answer.status_code < 500, (name, value)
+
+
+async def test_a_body_that_is_too_large_is_refused_by_its_announcement() -> None:
+    async with asyncio.timeout(5), served(max_body_bytes=2000) as http:
+        host, port = http.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"POST /v1/research HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n")
+        assert b" 413 " in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize("path", FIELDS)
+async def test_a_body_that_grows_too_large_is_refused(path: str) -> None:
+    async def pieces():
+        for _ in range(50):
+            yield b" " * 100
+
+    async with served(max_body_bytes=2000) as http:
+        answer = await http.client.post(path, content=pieces(), headers=JSON)
+        assert answer.status_code == 413
+        assert http.service.submissions == []
+        large = json.dumps({"query": "a" * 1900}).encode()
+        assert (await http.client.post("/v1/research", content=large, headers=JSON)).status_code == 202
+
+
+async def test_headers_that_are_too_large_are_refused() -> None:
+    async with served() as http:
+        assert (await http.client.get("/v1/research", headers={"X-Long": "x" * 17_000})).status_code == 431
+        many = {f"X-{number}": "x" * 100 for number in range(160)}
+        assert (await http.client.get("/health", headers=many)).status_code == 431
+        assert (await http.client.get("/v1/research", params={"cursor": "x" * 9000})).status_code == 414
