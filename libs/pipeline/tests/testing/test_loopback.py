@@ -3,7 +3,6 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-
 from thinkpool_pipeline.testing.loopback import Loopback, answer, endless
 
 
