@@ -5,7 +5,7 @@ report must be put together without the model.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from urllib.parse import quote, urlsplit
 
 from thinkpool_pipeline.events import (
@@ -19,14 +19,12 @@ from thinkpool_pipeline.events import (
     TurnRetracted,
     TurnStarted,
 )
+from thinkpool_pipeline.markers import MARKER, cited_numbers
 from thinkpool_pipeline.protocols import TornSteps
 from thinkpool_pipeline.values import SourceId, Usage
 
-MARKER = re.compile(r"\[[0-9]{1,9}(?:[ \t]*,[ \t]*[0-9]{1,9})*\]")
-"""A citation marker: `[1]` or `[1, 2]`."""
-
 _LINK_SAFE = ":/?#[]@!$&'*+,;=-._~%"
-_NUMBER = re.compile(r"[0-9]+")
+_MARKERS = re.compile(MARKER)
 
 
 def report_so_far(events: Iterable[RunEvent]) -> str:
@@ -105,11 +103,6 @@ def sources_section(report: str, sources: Iterable[SourceFound]) -> str:
     return f"{gap}{SOURCES_HEADING}\n" + "\n".join(lines) + "\n"
 
 
-def cited_numbers(report: str) -> Collection[int]:
-    """The numbers in the report's markers."""
-    return {int(number) for marker in MARKER.findall(report) for number in _NUMBER.findall(marker)}
-
-
 def _source_line(source: SourceFound) -> str:
     title = re.sub(r"([\[\]\\])", r"\\\1", _one_line(source.title) or source.document)
     url = source.url or ""
@@ -120,7 +113,7 @@ def _source_line(source: SourceFound) -> str:
 
 def _quotable(snippet: str) -> str:
     """The longest part of a snippet that holds no marker of its own: a page's own footnotes are not our citations."""
-    return max((_one_line(part) for part in MARKER.split(snippet)), key=len)
+    return max((_one_line(part) for part in _MARKERS.split(snippet)), key=len)
 
 
 def _one_line(text: str) -> str:

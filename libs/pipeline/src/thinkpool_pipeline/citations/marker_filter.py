@@ -7,19 +7,21 @@ Safe at every chunk boundary: what may yet become a marker is held back until it
 import re
 from collections.abc import Container
 
-from thinkpool_pipeline.draft import MARKER
+from thinkpool_pipeline.markers import CODE_SPAN, FENCE_OPENING, MARKER, PROSE_INFO, numbers_in
 
 _MAX_HELD_CHARS = 500
 
 _PIECE = re.compile(
-    r"(?P<code>`[^`\n]+`)"
-    rf"|(?P<marker>[ ]?{MARKER.pattern})"
+    rf"(?P<code>{CODE_SPAN})"
+    rf"|(?P<marker>[ ]?{MARKER})"
     r"|(?P<open>(?:`[^`\n]*|[ ]?\[[0-9, \t]*|[ ])\Z)"
     r"|(?P<line>\n)"
 )
 _MAY_BE_FENCE = re.compile(r" {0,3}(?:`{0,2}|~{0,2})\Z")
-_FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})(?P<info>[^\n]*)(?P<line>\n?)")
-_MARKDOWN = re.compile(r"[ \t]*(?:md|markdown)\b")
+_FENCE = re.compile(rf"{FENCE_OPENING}(?P<info>[^\n]*)(?P<line>\n?)", re.MULTILINE)
+_PROSE = re.compile(PROSE_INFO)
+_LEADING_MARKER = re.compile(rf" *(?P<marker>{MARKER})")
+_MAY_BE_LEADING = re.compile(r" *(?:\[[0-9, \t]*)?\Z")
 _HALF_MARKER = re.compile(r"\[[0-9, \t]*\Z")
 
 
@@ -61,7 +63,7 @@ class MarkerFilter:
 
     def _take_one(self, buffer: str, position: int, out: list[str], *, is_last: bool) -> int:
         if self._is_line_start:
-            after = self._take_fence(buffer, position, out, is_last=is_last)
+            after = self._take_line_start(buffer, position, out, is_last=is_last)
             if after is not None:
                 return after
             self._is_line_start = False
@@ -73,19 +75,34 @@ class MarkerFilter:
             return end
         return self._take_text(buffer, position, out, is_last=is_last)
 
-    def _take_fence(self, buffer: str, position: int, out: list[str], *, is_last: bool) -> int | None:
-        """The position after a fence's line; `position` itself while undecided; None if the line is no fence."""
-        if not is_last and _MAY_BE_FENCE.match(buffer, position):
+    def _take_line_start(self, buffer: str, position: int, out: list[str], *, is_last: bool) -> int | None:
+        """The position after what a line begins with; `position` itself while undecided; None for ordinary text."""
+        if not self._fence:
+            marker = _LEADING_MARKER.match(buffer, position)
+            if marker and not self._known_part(marker["marker"], out):
+                return marker.end()  # nothing of the line is out yet, so what follows still begins it
+            if self._is_undecided(_MAY_BE_LEADING, buffer, position, is_last=is_last):
+                return position
+        if self._is_undecided(_MAY_BE_FENCE, buffer, position, is_last=is_last):
             return position
+        return self._take_fence(buffer, position, out, is_last=is_last)
+
+    def _is_undecided(self, pattern: re.Pattern[str], buffer: str, position: int, *, is_last: bool) -> bool:
+        if is_last or len(buffer) - position > _MAX_HELD_CHARS:
+            return False
+        return pattern.match(buffer, position) is not None
+
+    def _take_fence(self, buffer: str, position: int, out: list[str], *, is_last: bool) -> int | None:
         match = _FENCE.match(buffer, position)
         if match is None:
             return None
         if not match["line"] and not is_last and len(buffer) - position < _MAX_HELD_CHARS:
             return position
         if self._fence:
-            if match["fence"].startswith(self._fence) and not match["info"].strip():
-                self._fence = ""
-        elif not _MARKDOWN.match(match["info"]):
+            if not match["fence"].startswith(self._fence) or match["info"].strip():
+                return None
+            self._fence = ""
+        elif not _PROSE.match(match["info"]):
             self._fence = match["fence"]
         self._is_line_start = bool(match["line"])
         out.append(match.group())
@@ -111,7 +128,7 @@ class MarkerFilter:
         return match.end()
 
     def _known_part(self, marker: str, out: list[str]) -> str:
-        numbers = [int(number) for number in re.findall("[0-9]+", marker)]
+        numbers = numbers_in(marker)
         known = [number for number in numbers if number in self._known]
         if len(known) == len(numbers):
             return marker

@@ -134,16 +134,16 @@ def render_for_model(text: str, cited: Iterable[CitedPassage]) -> str:
 
 
 _EMPHASIS = re.compile(r"(?<!\w)[*_]{1,3}(?=\S)|(?<=\S)[*_]{1,3}(?!\w)|`")
-_QUOTED = re.compile(r"“([^”]+)”|\"([^\"]+)\"")
+_QUOTED = re.compile(r"“([^“”]+)”|\"([^\"]+)\"")
 
 
 def _best_quote(statement: str, is_verbatim: Callable[[str], bool]) -> tuple[str, bool]:
     """The statement if its source has it, else what it puts in quotation marks; and whether that is verbatim."""
     plain = _EMPHASIS.sub("", statement)
-    bare = statement.rstrip(".!?… ")
-    for whole in (statement, plain, bare):
-        if is_verbatim(whole):
-            return whole, True
+    for whole in (statement, plain):
+        bare = whole.rstrip(".!?… ")
+        if is_verbatim(bare):
+            return (whole if is_verbatim(whole) else bare), True
     quoted = [match.group(1) or match.group(2) for match in _QUOTED.finditer(plain)]
     phrases = [phrase for phrase in quoted if " " in phrase.strip()]
     if phrases:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from thinkpool_pipeline.draft import MARKER
+from thinkpool_pipeline.markers import CODE_SPAN, FENCED_CODE, MARKER, numbers_in
 from thinkpool_pipeline.values import SourceId
 
 
@@ -20,20 +20,17 @@ class Statement:
     """`report[start:end]` is the sentence with its numbers."""
 
 
-_CODE = (
-    r"^ {0,3}(?P<fence>```+|~~~+)(?!`|~|[ \t]*(?:md|markdown)\b)[^\n]*\n(?:.*?^ {0,3}(?P=fence)[`~]*[ \t]*$|.*\Z)"
-    r"|`[^`\n]+`"
-)
 _TOKENS = re.compile(
-    rf"(?P<code>(?ms:{_CODE}))"
-    rf"|(?P<markers>{MARKER.pattern}(?:[ \t]*[,;]?[ \t]*{MARKER.pattern})*)"
-    r"|(?P<block>\n[ \t]*\n|\n(?=[ \t]*(?:[-*+>#|]|[0-9]+[.)][ \t]))|[ \t]\|[ \t])"
+    rf"(?P<fenced>{FENCED_CODE})"
+    rf"|(?P<code>{CODE_SPAN})"
+    rf"|(?P<markers>{MARKER}(?:[ \t]*[,;]?[ \t]*{MARKER})*)"
+    r"|(?P<block>\n[ \t]*\n|\n(?=[ \t]*(?:[-*+>#|]|[0-9]+[.)][ \t]))|[ \t]\|[ \t]|^ {0,3}(?:`{3,}|~{3,})[^\n]*$)"
     r"|(?P<stop>[.!?…][\"'”’»)\]*_]*(?=\s)|[。！？])",
     re.MULTILINE,
 )
 _LEAD = re.compile(r"(?:\s|[-*+>|][ \t]|#+[ \t]|[0-9]{1,3}[.)][ \t]|[,;:.)])*")
 _ABBREVIATION = re.compile(r"(?:\b[A-Za-z]|\b(?:Dr|Mr|Mrs|Ms|Prof|St|No|Fig|vs|ca|approx|e\.g|i\.e|cf|al))\Z")
-_TRAIL = "".join((" \t\n", "*_"))
+_TRAIL = " \t\n*_"
 
 
 def statements(report: str) -> Iterator[Statement]:
@@ -43,7 +40,7 @@ def statements(report: str) -> Iterator[Statement]:
     stop = -1
     for token in _TOKENS.finditer(report):
         match token.lastgroup:
-            case "block":
+            case "block" | "fenced":
                 start = previous = token.end()
                 stop = -1
             case "stop":
@@ -52,7 +49,7 @@ def statements(report: str) -> Iterator[Statement]:
             case "markers":
                 begin = previous if stop >= 0 and not report[stop : token.start()].strip(_TRAIL) else start
                 begin = min(_LEAD.match(report, begin, token.start()).end(), token.start())  # pyright: ignore[reportOptionalMemberAccess] -- the pattern matches the empty string
-                numbers = dict.fromkeys(SourceId(int(number)) for number in re.findall("[0-9]+", token.group()))
+                numbers = dict.fromkeys(SourceId(number) for number in numbers_in(token.group()))
                 yield Statement(
                     text=report[begin : token.start()].strip(), numbers=tuple(numbers), start=begin, end=token.end()
                 )

@@ -1,0 +1,114 @@
+import itertools
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from thinkpool_pipeline.citations import MarkerFilter, statements
+from thinkpool_pipeline.markers import MARKER
+
+KNOWN = frozenset({1, 2, 12})
+PIECES = st.sampled_from(
+    [
+        "[1]",
+        "[9]",
+        "[1, 9]",
+        "[",
+        "]",
+        "[1",
+        "2]",
+        ",",
+        " ",
+        "9",
+        "\n",
+        "`",
+        "```",
+        "```\n",
+        "~~~",
+        "~~~py\n",
+        "a.",
+        "[[9]1]",
+    ]
+)
+TEXTS = st.lists(PIECES, max_size=30).map("".join) | st.text("[]0129, `~\na", max_size=60)
+
+
+def filtered(text: str, cuts: "list[int] | None" = None) -> str:
+    stops = [0, *sorted(cuts or []), len(text)]
+    marker_filter = MarkerFilter(KNOWN)
+    pieces = [marker_filter.feed(text[start:end]) for start, end in itertools.pairwise(stops)]
+    return "".join(pieces) + marker_filter.flush()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Blue [1]. Red [9].", "Blue [1]. Red."),
+        ("Blue[9][1][10]", "Blue[1]"),
+        ("Blue [1, 9, 12].", "Blue [1, 12]."),
+        ("Blue [9, 8].", "Blue."),
+        ("Blue [ 9 ]", "Blue [ 9 ]"),
+        ("In [2023] or [a].", "In or [a]."),
+        ("Use `x[9]` and x[9].", "Use `x[9]` and x."),
+        ("A ` alone [9]\nand [9] on", "A ` alone\nand on"),
+        ("```py\nx[9]\n```\nx[9]\n", "```py\nx[9]\n```\nx\n"),
+        ("```py\nx[9]\n~~~\nx[9]\n", "```py\nx[9]\n~~~\nx[9]\n"),
+        ("```markdown\nx[9]\n", "```markdown\nx\n"),
+        ("    ```\nx[9]", "    ```\nx"),
+        ("```x[9]``` and [9]", "```x[9]``` and"),
+        ("[9]```\n```\n[9]", "```\n```\n"),
+        ("  [9] \n", " \n"),
+        ("[[9]1]", "[?1]"),
+        ("ends [", "ends ["),
+        ("ends [9", "ends [9"),
+        ("ends `[9]", "ends `"),
+        ("", ""),
+    ],
+)
+def test_markers_of_unknown_sources_are_dropped_and_code_is_left_alone(text: str, expected: str) -> None:
+    assert filtered(text) == expected
+
+
+@given(TEXTS, st.data())
+def test_the_result_does_not_depend_on_where_the_text_is_cut(text: str, data: st.DataObject) -> None:
+    cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=8))
+
+    assert filtered(text, cuts) == filtered(text)
+    assert filtered(text, list(range(len(text)))) == filtered(text)
+
+
+@given(TEXTS)
+def test_no_unknown_number_is_left_to_cite(text: str) -> None:
+    cited = {number for statement in statements(filtered(text)) for number in statement.numbers}
+    assert cited <= KNOWN
+
+
+@given(st.text("[]0129, \na", max_size=80))
+def test_without_code_no_marker_of_an_unknown_source_is_left(text: str) -> None:
+    left = {int(number) for marker in re.findall(MARKER, filtered(text)) for number in re.findall("[0-9]+", marker)}
+    assert left <= KNOWN
+
+
+def test_what_cannot_become_a_marker_is_not_held_back() -> None:
+    marker_filter = MarkerFilter(KNOWN)
+
+    assert marker_filter.feed("One. Two") == "One. Two"
+    assert marker_filter.feed(" [1") == ""
+    assert marker_filter.feed("2") == ""
+    assert marker_filter.feed("] on") == " [12] on"
+    assert marker_filter.feed(" `code") == " "
+    assert marker_filter.feed(" without end " + "x" * 600) != ""
+
+
+def test_an_open_code_block_is_known() -> None:
+    marker_filter = MarkerFilter(KNOWN)
+    marker_filter.feed("Text\n````py\nx")
+    assert marker_filter.open_fence == "````"
+    marker_filter.feed("\n```\n````\n")
+    assert marker_filter.open_fence == ""
+
+
+def test_a_fence_whose_line_does_not_end_is_not_held_for_ever() -> None:
+    marker_filter = MarkerFilter(KNOWN)
+
+    assert marker_filter.feed("```" + "x" * 600) == "```" + "x" * 600
