@@ -1,0 +1,76 @@
+"""SIGTERM: streams are told, runs are handed back, nothing is lost, and the process is gone within its grace."""
+
+import asyncio
+
+from live_server import LiveServer, Received
+from thinkpool_pipeline.testing.event_checker import check_event_log
+from thinkpool_pipeline.testing.upstream import SimulatedUpstream, Timing
+
+from conftest import OpenServer
+
+RUNS = 20
+GRACE_SECONDS = 3
+SLOW = Timing(first_token_seconds=0.5, token_seconds=0.02, search_seconds=0.5, page_seconds=0.5)
+
+
+async def read_until_cut(server: LiveServer, run_id: str, started: asyncio.Semaphore) -> list[Received]:
+    received: list[Received] = []
+    async with server.reading(run_id) as stream:
+        async for event in stream:
+            received += [event] if event.id else []
+            if event.type == "turn.started":
+                started.release()
+    return received
+
+
+async def test_twenty_runs_in_flight_survive_a_graceful_shutdown(
+    open_server: OpenServer, slow_upstream: SimulatedUpstream
+) -> None:
+    slow_upstream.timing = SLOW
+    environment = {
+        "PIPELINE_POOL_SIZE": str(RUNS),
+        "MAX_CONCURRENT_REQUESTS": str(RUNS),
+        "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS),
+    }
+    started = asyncio.Semaphore(0)
+    async with open_server(slow_upstream, **environment) as server, asyncio.timeout(60):
+        run_ids = [await server.submit(f"Question {number}") for number in range(RUNS)]
+        async with asyncio.TaskGroup() as tasks:
+            readings = [tasks.create_task(read_until_cut(server, run_id, started)) for run_id in run_ids]
+            for _ in range(RUNS):
+                await started.acquire()
+            async with asyncio.timeout(GRACE_SECONDS + 1):
+                assert await server.terminate() == 0
+        slow_upstream.timing = Timing(first_token_seconds=0, token_seconds=0, search_seconds=0, page_seconds=0)
+        await server.start()
+        for run_id, reading in zip(run_ids, readings, strict=True):
+            before = reading.result()
+            after = await server.events(run_id, after=before[-1].id)
+            check_event_log([event.event() for event in (*before, *after)])
+            assert after[-1].type == "run.completed"
+            assert await server.events(run_id) == [*before, *after]
+
+
+async def test_a_second_server_on_the_same_directory_refuses_to_start(open_server: OpenServer) -> None:
+    async with open_server() as server:
+        second = open_server()
+        try:
+            await second.start()
+        except AssertionError as refusal:
+            assert "DATA_DIR is in use by another server process" in str(refusal)
+        else:
+            raise AssertionError("two servers share a directory")
+        finally:
+            await second.kill()
+        assert (await server.health())["status"] == "ok"
+
+
+async def test_a_wrong_setting_names_itself_and_stops_the_start(open_server: OpenServer) -> None:
+    server = open_server(PIPELINE_POOL_SIZE="nine")
+    try:
+        await server.start()
+    except AssertionError as refusal:
+        assert "PIPELINE_POOL_SIZE" in str(refusal)
+        assert "nine" not in str(refusal)
+    assert await server.process.wait() == 2
+    await server.kill()
