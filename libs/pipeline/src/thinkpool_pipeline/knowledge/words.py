@@ -7,16 +7,16 @@ _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 _STOP_WORDS = """
 a about above after again against all also am among an and any anyone anything are aren't around as at be became
-because become been before being below between both but by came can can't cannot come could couldn't describe did
-didn't do does doesn't doing don't done down during each either else etc even ever every explain few find for from
-further gave get gets give given go goes going got had happen happened happens has have haven't having he her here
-hers herself him himself his how i i'd i'll i'm i've if in into is isn't it it's its itself just know known let like
-made make makes many may me might mine more most much must my myself name named neither no nor not of off often on
-once one only onto or other our ours ourselves out over own please put quite rather really said same say see shall she
-should show since so some someone something still such take tell than that that's the their theirs them themselves
-then there these they thing things this those through thus to too toward towards under until up upon us use used uses
-using very via was wasn't way we well were weren't what what's whatever when where whether which while who who's whom
-whose why will with within without won't work works would yes yet you you're your yours yourself
+because become been before being below best better between both but by came can can't cannot come could couldn't
+describe did didn't do does doesn't doing don't done down during each either else etc even ever every explain few find
+for from further gave get gets give given go goes going good got great had happen happened happens has have haven't
+having he her here hers herself him himself his how i i'd i'll i'm i've if in into is isn't it it's its itself just
+know known let like made make makes many may me might mine more most much must my myself name named neither no nor not
+of off often on once one only onto or other our ours ourselves out over own please put quite rather really said same
+say see shall she should show since so some someone something still such take tell than that that's the their theirs
+them themselves then there these they thing things this those through thus to too toward towards under until up upon
+us use used uses using very via was wasn't way we well were weren't what what's whatever when where whether which
+while who who's whom whose why will with within without won't work works would yes yet you you're your yours yourself
 """
 
 STOP_WORDS = frozenset(_STOP_WORDS.split())

@@ -54,7 +54,7 @@ def _weighted_names(question: str, cited: CitedPassage) -> Mapping[str, float]:
     weights: dict[str, float] = {}
     goal = asked(question, [])
     for sentence in sentences(0, cited):
-        share = goal.coverage({*sentence.stems, *sentence.context})
+        share = goal.coverage(sentence.stems | sentence.context)
         for name in names(sentence.text):
             factor = 1.0 if " " in name else _LONE_WORD_FACTOR
             weights[name] = max(weights.get(name, 0.0), share * factor)

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import log
+from math import ceil, log
 
+from thinkpool_pipeline.knowledge.words import stem, words
 from thinkpool_pipeline.models.researcher.names import names
 from thinkpool_pipeline.models.researcher.sentences import Sentence, ordered_stems
 from thinkpool_pipeline.models.researcher.synonyms import SYNONYMS
@@ -15,6 +16,9 @@ _CONTEXT_SHARE = 0.4
 _SYNONYM_SHARE = 0.5
 _ENOUGH = (0.9, 1.15, 1.4, 1.65, 1.9)
 """How many of the question's words a sentence must have to be worth telling, for a question of one, two, ... words."""
+_LEAST_EXPECTED = 2 / 3
+"""The share of the question's words that is expected of the evidence, even if it has fewer."""
+_EMPHASIS = 0.2
 _SUBJECT_SHARE = 0.6
 _LONGEST_SUBJECT = 3
 _PAIR_BONUS = 0.25
@@ -22,7 +26,10 @@ _RARITY = 0.25
 _TITLE_BONUS = 0.2
 """For a sentence of a source whose title stands in the question."""
 _KIND_BONUS = 0.12
-_DEFINES_BONUS = 0.15
+_DEFINES_BONUS = 0.4
+_BEGINS_BONUS = 0.1
+_BEGINNING = 150
+_COPULAS = frozenset({"is", "are", "was", "were", "means", "holds", "says"})
 _DANGLING_FACTOR = 0.75
 _FRAGMENT_FACTOR = 0.9
 _LONG_SENTENCE_WORDS = 25
@@ -37,7 +44,6 @@ def _words(alternatives: str, *, before: str = r"\b") -> re.Pattern[str]:
 _DANGLING = _words(
     "it|its|this|that|these|those|they|their|he|she|his|her|so|but|then|there|such|both|also|and|or|here", before=""
 )
-_IS_WHOLE = re.compile(r"^[^a-z].*[.!…。！][\"'”’»)\]]*$", re.DOTALL)
 _LISTING = re.compile(r"[,;/]\s")
 _NUMBER = _words(r"\d[\d,.]*\w*|one|two|three|four|five|six|seven|eight|nine|ten|dozen|hundred|thousand|million")
 _YEAR = _words(r"1[0-9]{3}|20[0-9]{2}")
@@ -62,9 +68,10 @@ class Asked:
     """Stems that are neighbours in the question."""
     subject: tuple[str, ...]
     """The stems of X, when the question is "what is X" and X is short."""
-
     synonyms: Mapping[str, Sequence[str]]
     """Stems that may stand for some of the question's, and for which."""
+    known_words: int
+    """How many of its words the evidence has at all, be it by a synonym."""
 
     def coverage(self, stems: Iterable[str]) -> float:
         """The share of the question's weight that these stems have: 0 to 1. A synonym has half of the word's."""
@@ -74,10 +81,10 @@ class Asked:
     def parts(self, stems: Iterable[str]) -> dict[str, float]:
         """What these stems have of the weight of each of the question's."""
         parts: dict[str, float] = {}
-        for stem in frozenset(stems):
-            if stem in self.weights:
-                parts[stem] = self.weights[stem]
-            for meant in self.synonyms.get(stem, ()):
+        for word in frozenset(stems):
+            if word in self.weights:
+                parts[word] = self.weights[word]
+            for meant in self.synonyms.get(word, ()):
                 parts[meant] = max(parts.get(meant, 0.0), _SYNONYM_SHARE * self.weights[meant])
         return parts
 
@@ -85,57 +92,79 @@ class Asked:
 def asked(text: str, evidence: Sequence[frozenset[str]]) -> Asked:
     """The question against the stems of the evidence's sentences: words that stand everywhere tell less."""
     ordered = ordered_stems(text)
-    count = len(evidence)
-    weights: dict[str, float] = {}
-    for word in dict.fromkeys(ordered):
-        having = sum(word in stems for stems in evidence)
-        weights[word] = 1.0 + _RARITY * log((count + 1) / (having + 1))
+    counts = {word: sum(word in stems for stems in evidence) for word in ordered}
+    most = len(evidence) + 1
     match = _ASKS_WHAT.match(text)
     subject = tuple(ordered_stems(match.group(1))) if match else ()
-    subject = subject if len(subject) <= _LONGEST_SUBJECT else ()
     synonyms: dict[str, list[str]] = {}
-    for word in weights:
+    for word in counts:
         for other in SYNONYMS.get(word, ()):
             synonyms.setdefault(other, []).append(word)
     return Asked(
         text=text,
-        synonyms=synonyms,
-        weights=weights,
+        weights={word: 1.0 + _RARITY * log(most / count) if count else 1.0 for word, count in counts.items()},
         pairs=frozenset(pairwise(ordered)),
-        subject=subject,
+        subject=subject if len(subject) <= _LONGEST_SUBJECT else (),
+        synonyms=synonyms,
+        known_words=sum(_is_known(word, counts[word], evidence) for word in counts),
     )
 
 
+def _is_known(word: str, count: int, evidence: Sequence[frozenset[str]]) -> bool:
+    others = SYNONYMS.get(word, frozenset())
+    return count > 0 or (bool(others) and any(others & stems for stems in evidence))
+
+
 def bears_on(question: Asked, sentence: Sentence) -> bool:
-    """Whether a sentence has enough of the question to be worth telling."""
-    own = question.coverage(sentence.stems)
-    both = question.coverage({*sentence.stems, *sentence.context})
+    """Whether a sentence has enough of the question to be worth telling.
+
+    A word of the question counts as one; as less in the title or heading only; as a little more in both.
+    """
     count = len(question.weights)
-    needed = _ENOUGH[min(count, len(_ENOUGH)) - 1]
-    said = len({*question.subject} & {*sentence.stems})
-    return said >= _SUBJECT_SHARE * len(question.subject) and (own + _CONTEXT_SHARE * (both - own)) * count >= needed
+    if 2 * question.known_words < count:
+        return False
+    if len({*question.subject} & sentence.stems) < _SUBJECT_SHARE * len(question.subject):
+        return False
+    own = question.coverage(sentence.stems)
+    context = question.coverage(sentence.context)
+    both = question.coverage(sentence.stems | sentence.context)
+    share = own + _CONTEXT_SHARE * (both - own) + _EMPHASIS * (own + context - both)
+    expected = max(question.known_words, ceil(_LEAST_EXPECTED * count))
+    return share * count >= _ENOUGH[min(expected, len(_ENOUGH)) - 1]
+
+
+def is_on_topic(question: Asked, sentence: Sentence) -> bool:
+    """Whether the title or heading that the sentence stands under has a word of the question."""
+    return bool(question.weights.keys() & sentence.context)
 
 
 def relevance(question: Asked, sentence: Sentence) -> float:
     """0 for a sentence that has nothing of the question, about 1 for one that has all of it."""
-    stems = frozenset(sentence.stems)
-    own = question.coverage(stems)
+    own = question.coverage(sentence.stems)
     if not own:
         return 0.0
-    around = question.coverage(stems | sentence.context) - own
-    score = own + _CONTEXT_SHARE * around + _PAIR_BONUS * _pairs_share(question, sentence.stems)
+    around = question.coverage(sentence.stems | sentence.context) - own
+    score = own + _CONTEXT_SHARE * around + _PAIR_BONUS * _pairs_share(question, sentence.ordered_stems)
     score += _KIND_BONUS * _has_kind(question.text, sentence.text)
-    if question.subject and sentence.stems[: len(question.subject)] == question.subject:
-        score += _DEFINES_BONUS
+    if question.subject:
+        score += _defining(question.subject, sentence.text)
     if sentence.title_stems and sentence.title_stems <= question.weights.keys():
         score += _TITLE_BONUS
     if _DANGLING.match(sentence.text):
         score *= _DANGLING_FACTOR
-    if not _IS_WHOLE.search(sentence.text):
+    if not sentence.is_whole:
         score *= _FRAGMENT_FACTOR
     listed = len(_LISTING.findall(sentence.text))
     score *= min(1.0, (_MOST_LISTED / max(listed, 1)) ** 0.5)
-    return score * min(1.0, (_LONG_SENTENCE_WORDS / max(len(sentence.stems), 1)) ** 0.5)
+    return score * min(1.0, (_LONG_SENTENCE_WORDS / max(len(sentence.ordered_stems), 1)) ** 0.5)
+
+
+def _defining(subject: Sequence[str], sentence: str) -> float:
+    """The bonus of a sentence that begins with the subject, and more so if it goes on with what that is."""
+    first = [word for word in words(sentence[:_BEGINNING]) if word not in ("a", "an", "the")][: len(subject) + 1]
+    if [stem(word) for word in first[: len(subject)]] != [*subject]:
+        return 0.0
+    return _DEFINES_BONUS if first[len(subject) :] and first[-1] in _COPULAS else _BEGINS_BONUS
 
 
 def _pairs_share(question: Asked, stems: Sequence[str]) -> float:
@@ -144,9 +173,9 @@ def _pairs_share(question: Asked, stems: Sequence[str]) -> float:
         return 0.0
     near = {
         pair
-        for place, stem in enumerate(stems)
+        for place, one in enumerate(stems)
         for other in stems[place + 1 : place + 1 + _PAIR_REACH]
-        for pair in ((stem, other), (other, stem))
+        for pair in ((one, other), (other, one))
     }
     return len(question.pairs & near) / len(question.pairs)
 

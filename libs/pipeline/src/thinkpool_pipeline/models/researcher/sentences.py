@@ -16,13 +16,17 @@ _PARAGRAPH = re.compile(r"\n[ \t]*\n")
 _FENCED = re.compile(r"^ {0,3}(```+|~~~+).*?(?:^ {0,3}\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 _LEAD = re.compile(r"\A(?:[-*+•>]\s+|\d{1,3}[.)]\s+|#{1,6}\s+)+")
 _ITEM = re.compile(r"\s*(?:[-*+•>]|\d{1,3}[.)])\s+")
-_STOP = re.compile(r"[.!?…][\"'”’»)\]]*(?:\[\d{1,3}\])*(?=\s+[\"'“‘«(\[]*[^\Wa-z_])|[。！？]")
+_STOP = re.compile(
+    r"[.!?…][\"'”’»)\]]*(?:\[\d{1,3}\])*(?=\s+[\"'“‘«(\[]*[^\Wa-z_])"
+    r"|(?<=[a-z]{3}[.])(?=\s+[(a-z])|[。！？]"
+)
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(])(?:[A-Z]|[A-Za-z]\.[A-Za-z]|Dr|Mr|Mrs|Ms|Prof|Rev|Gen|Col|Lt|Capt|Sgt|Hon|Sr|Jr|St|Mt|Ft|No|Nos|Vol|Fig|vs|v|"
-    r"ca|approx|al|etc|Inc|Ltd|Co|Corp|Bros|Jan|Feb|Mar|Apr|Aug|Sept?|Oct|Nov|Dec)$"
+    r"ca|approx|al|etc|vol|fig|min|max|incl|resp|est|Inc|Ltd|Co|Corp|Bros|Jan|Feb|Mar|Apr|Aug|Sept?|Oct|Nov|Dec)$"
 )
-# Diagrams, rows of tables, and what a Markdown report would take for a link, an element or a citation.
-_UNFIT = re.compile(r"\]\(|!\[|\[\d[\d, ]*\]|<[A-Za-z/!]|\|\s|\s\||[-=]>")
+# Diagrams, rows of tables, change logs, and what a Markdown report would take for a link, an element or a citation.
+_UNFIT = re.compile(r"\]\(|!\[|\[\d[\d, ]*\]|<[A-Za-z/!]|\|\s|\s\||[-=]>|https?://|[\s(]#\d|\s@\w")
+_WHOLE = re.compile(r"^[^a-z].*[.!…。！][\"'”’»)\]]*$", re.DOTALL)
 _ENDING = re.compile(r"[.!…。！][\"'”’»)\]]*$")
 
 
@@ -41,10 +45,17 @@ class Sentence:
     """The heading it stands under, without its number; empty when there is none."""
     order: tuple[int, int]
     """Its passage among the evidence, and its place there."""
-    stems: tuple[str, ...]
+    ordered_stems: tuple[str, ...]
     """The stems of its words that carry meaning, in order."""
+    stems: frozenset[str]
+    """The same, each once."""
     context: frozenset[str]
     """The stems of its source's title and heading."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it begins and ends as a sentence does; a list's item or a clause need not."""
+        return _WHOLE.search(self.text) is not None
 
 
 def sentences(number: int, cited: CitedPassage) -> Iterator[Sentence]:
@@ -62,6 +73,7 @@ def sentences(number: int, cited: CitedPassage) -> Iterator[Sentence]:
             continue
         context = frozenset(ordered_stems(f"{title} {heading}"))
         for text in _sentences(lines):
+            ordered = tuple(ordered_stems(text))
             yield Sentence(
                 text=text,
                 source_id=cited.source_id,
@@ -69,7 +81,8 @@ def sentences(number: int, cited: CitedPassage) -> Iterator[Sentence]:
                 title_stems=title_stems,
                 heading="" if heading == title else heading,
                 order=(number, place),
-                stems=tuple(ordered_stems(text)),
+                ordered_stems=ordered,
+                stems=frozenset(ordered),
                 context=context,
             )
             place += 1
