@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from thinkpool_pipeline.events import RunCancelled, RunFailed, RunStarted, ToolFinished
-from thinkpool_pipeline.values import Usage
+from thinkpool_pipeline.events import RunCancelled, RunFailed, RunStarted, SourceFound, ToolFinished
+from thinkpool_pipeline.values import SourceId, Usage
 from thinkpool_server.metrics import Metrics
 from thinkpool_server.service_statistics import PoolFigures, UpstreamFigures
 from thinkpool_server.testing.memory_service import STATISTICS
@@ -61,6 +61,14 @@ def test_a_resumed_run_waits_only_once() -> None:
     metrics = filled()
     metrics.observe(RunStarted(replica="r", pipeline=1, model="m", attempt=2), since_submit_seconds=50)
     assert samples(metrics)["thinkpool_queue_wait_seconds_count", ()] == 1
+
+
+def test_only_a_runs_first_source_is_timed() -> None:
+    metrics = filled()
+    metrics.observe(
+        SourceFound(source_id=SourceId(2), document="d", url=None, title="t", snippet="s"), since_submit_seconds=50
+    )
+    assert samples(metrics)["thinkpool_time_to_first_source_seconds_count", ()] == 1
 
 
 def test_figures_of_the_service_are_told_as_they_are() -> None:

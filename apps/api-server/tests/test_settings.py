@@ -142,6 +142,10 @@ def test_secrets_do_not_show_when_settings_are_printed() -> None:
     assert "sekret" not in repr(settings)
 
 
+def test_a_folder_of_documents_is_taken_if_it_exists(tmp_path: Path) -> None:
+    assert load_settings(None, knowledge_dir=str(tmp_path)).knowledge_dir == tmp_path
+
+
 def test_the_budget_is_the_operators_limits() -> None:
     budget = Settings(max_turns=3, max_tool_calls=4, max_tokens=5000, max_run_seconds=6).budget
     assert (budget.max_turns, budget.max_tool_calls, budget.max_tokens, budget.max_seconds) == (3, 4, 5000, 6)

@@ -61,8 +61,6 @@ class Metrics:
         self._tools = frozenset(tool_names)
         self._routes = frozenset(routes)
         self._error_codes = frozenset(_codes(errors.PipelineError)) | {"queue-timeout"}
-        self._figures = _Figures(namespace)
-        self._registry.register(self._figures)
         ProcessCollector(registry=self._registry)
 
         self._requests = self._counter("requests", "HTTP requests answered.", "route", "method", "status")
@@ -123,8 +121,9 @@ class Metrics:
 
     def render(self, statistics: ServiceStatistics) -> bytes:
         """Everything, in Prometheus' text format."""
-        self._figures.current = statistics
-        return generate_latest(self._registry)
+        figures = CollectorRegistry()
+        figures.register(_Figures(self._namespace, statistics))
+        return generate_latest(figures) + generate_latest(self._registry)
 
     def close_routes(self, routes: Iterable[str]) -> None:
         """Sets which templates the `route` label may hold: the app knows them once it is built."""
@@ -177,18 +176,16 @@ class Metrics:
 
 
 class _Figures(Collector):
-    """The service's figures as metrics, made when asked for."""
+    """The service's figures as metrics."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, statistics: ServiceStatistics) -> None:
         self._namespace = namespace
-        self.current: ServiceStatistics | None = None
+        self._statistics = statistics
 
     def collect(self) -> Iterator[Metric]:
-        if self.current is None:
-            return
-        yield from self._of_runs(self.current)
-        yield from self._of_pool(self.current)
-        yield from self._of_upstreams(self.current.upstreams)
+        yield from self._of_runs(self._statistics)
+        yield from self._of_pool(self._statistics)
+        yield from self._of_upstreams(self._statistics.upstreams)
 
     def _of_runs(self, figures: ServiceStatistics) -> Iterator[Metric]:
         yield self._gauge("active_requests", "Runs executing in this replica.", figures.active_runs)

@@ -217,6 +217,7 @@ async def test_a_client_that_leaves_is_noticed(is_streamed: bool) -> None:
         await http.service.readers_are(1)
         request.cancel()
         await http.service.readers_are(0)
+        assert (await http.client.get("/health")).status_code == 200
 
 
 async def test_silence_is_filled_with_comments_which_the_sdk_ignores() -> None:

@@ -4,7 +4,7 @@ import json
 import httpx
 import pytest
 from thinkpool_pipeline.errors import QueueFull, ShuttingDown
-from thinkpool_pipeline.events import ReportDelta, RunCancelled, RunQueued
+from thinkpool_pipeline.events import ReportDelta, RunCancelled, RunQueued, StoredEvent
 from thinkpool_pipeline.values import RunId
 from thinkpool_server.errors import StoreUnavailable
 from thinkpool_server.testing.event_source import parsed, received
@@ -289,6 +289,18 @@ async def test_a_run_that_ended_without_a_report_has_none() -> None:
         await started(http)
         answer = await http.client.get(f"/v1/research/{RUN}/report")
         assert (answer.status_code, answer.json()["code"]) == (404, "no-report")
+
+
+class ForgetfulService(MemoryRunService):
+    async def read_page(self, *_: object, **__: object) -> tuple[StoredEvent, ...]:
+        return ()
+
+
+async def test_a_run_whose_end_is_lost_has_no_report_and_breaks_nothing() -> None:
+    async with served(ForgetfulService(completed_run())) as http:
+        await started(http)
+        assert (await http.client.get(f"/v1/research/{RUN}/report")).status_code == 404
+        assert (await http.client.get(f"/v1/research/{RUN}")).json()["result"] is None
 
 
 async def test_a_key_finds_the_run_that_it_started() -> None:

@@ -74,8 +74,9 @@ async def _gather(request: Request, reader: RunReader, answer: ChatAnswer) -> bo
     """Reads the run to its end; False when the client left before."""
 
     async def stop_when_client_leaves(patience: asyncio.Timeout) -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
+        message = {"type": ""}
+        while message["type"] != "http.disconnect":
+            message = await request.receive()
         patience.reschedule(asyncio.get_running_loop().time())
 
     try:
