@@ -30,6 +30,24 @@ async def test_a_slot_that_comes_with_the_cancellation_is_handed_on() -> None:
     assert repr(limiter) == "<CapacityLimiter [0 of 1 held, 0 waiting]>"
 
 
+async def test_a_slot_is_not_given_to_who_has_just_left() -> None:
+    limiter = CapacityLimiter(1)
+    served: list[str] = []
+
+    async def take(name: str) -> None:
+        async with limiter.slot():
+            served.append(name)
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group, limiter.slot():
+        first = group.create_task(take("first"))
+        group.create_task(take("second"))
+        await asyncio.sleep(0)
+        first.cancel()
+
+    assert served == ["second"]
+    assert limiter.statistics().held == 0
+
+
 async def test_a_hundred_who_leave_while_waiting_leak_nothing() -> None:
     """Defect 7: a limit of 10 became 5 for ever."""
     limiter = CapacityLimiter(2)

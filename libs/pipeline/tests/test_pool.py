@@ -299,20 +299,32 @@ async def test_a_pipeline_that_fails_to_close_is_replaced_all_the_same() -> None
 
 
 async def test_a_borrower_cancelled_in_the_moment_of_getting_one_passes_it_on() -> None:
-    async with pool_of(Factory(), 1) as pool, asyncio.TaskGroup() as group:
-        async with pool.lend():
-            factory_task = group.create_task(borrow(pool))
-            patient = group.create_task(borrow(pool))
+    """The first of two who wait is cancelled n steps after a pipeline came back, for every n."""
+    for steps in range(12):
+        async with pool_of(Factory(), 1) as pool:
+            async with asyncio.TaskGroup() as group:
+                async with pool.lend():
+                    hasty, patient = (group.create_task(borrow(pool)) for _ in range(2))
+                    await settle()
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                hasty.cancel()
+                assert await patient == 1
             await settle()
-        for _ in range(20):
-            if pool.statistics().waiting < 2:
-                factory_task.cancel()
-                break
-            await asyncio.sleep(0)
-        assert await patient == 1
-        assert factory_task.cancelled()
+            assert repr(pool) == "<PipelinePool [0 in use, 1 idle, 0 waiting]>", f"after {steps} steps"
+
+
+async def test_who_gave_up_in_the_moment_of_leaving_is_not_turned_away_twice() -> None:
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        async with PipelinePool(Factory(), 1) as pool:
+            await settle()
+            async with pool.lend():
+                waiting = group.create_task(borrow(pool))
+                await settle()
+                waiting.cancel()
         await settle()
-        assert repr(pool) == "<PipelinePool [0 in use, 1 idle, 0 waiting]>"
+    assert waiting.cancelled()
+    assert pool.statistics().waiting == 0
 
 
 async def test_cancelling_at_any_await_leaks_nothing() -> None:

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 from thinkpool_pipeline.errors import ModelReplyInvalid, ModelTimeout, ModelUnavailable
-from thinkpool_pipeline.events import RunEvent, TurnFinished, TurnRetracted
+from thinkpool_pipeline.events import BudgetWarning, RunEvent, TurnFinished, TurnRetracted
 from thinkpool_pipeline.loop import LoopSettings
+from thinkpool_pipeline.protocols import OnDelta
 from thinkpool_pipeline.testing import (
     Gate,
     ManualClock,
@@ -14,6 +15,7 @@ from thinkpool_pipeline.testing import (
     ScriptedModel,
     ScriptedTool,
     ScriptedTurn,
+    SimulatedCrash,
     asking,
     call_of,
     calling,
@@ -21,7 +23,7 @@ from thinkpool_pipeline.testing import (
     pipeline_of,
     report_in,
 )
-from thinkpool_pipeline.values import Answer, Budget, ModelDelta, ModelReply
+from thinkpool_pipeline.values import Answer, Budget, ModelDelta, ModelReply, ModelRequest
 
 NO_TIME = Budget(max_seconds=0.05)
 
@@ -157,6 +159,69 @@ async def test_a_deadline_without_any_evidence_fails_the_run() -> None:
         with pytest.raises(ModelTimeout):
             await pipeline_of(ScriptedModel([held], report=held)).run(asking(budget=NO_TIME), journal)
     assert not journal.steps
+
+
+async def test_no_time_left_for_a_report_leaves_what_was_found() -> None:
+    clock, journal = ManualClock(), MemoryJournal()
+    model = ScriptedModel([calling(call_of("a", query="x")), passing(clock, 101, ModelReply(text=""))])
+
+    answer = await pipeline_of(model, clock=clock).run(asking(budget=Budget(max_seconds=100)), journal)
+
+    assert [request.step for request in model.requests] == ["turn/1", "turn/2"]
+    assert answer.stop_reason == "deadline"
+    assert answer.citations[0].is_verbatim
+    check_pipeline_log(journal.events)
+
+
+async def test_a_time_out_of_the_models_own_making_is_not_taken_for_a_deadline() -> None:
+    class Broken(ScriptedModel):
+        async def complete(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelReply:
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        await pipeline_of(Broken()).run(asking(), MemoryJournal())
+
+
+async def test_warnings_of_the_budget_are_recorded_once_over_all_attempts() -> None:
+    def model() -> ScriptedModel:
+        return ScriptedModel([calling(call_of("a", query=f"q{n}"), call_of("b", query=f"r{n}")) for n in range(9)])
+
+    budget = Budget(max_turns=4, max_tool_calls=10, max_tokens=1_000)
+    undisturbed = MemoryJournal()
+    await pipeline_of(model()).run(asking(budget=budget), undisturbed)
+    expected = [event for event in undisturbed.events if isinstance(event, BudgetWarning)]
+    assert [(event.kind, event.used) for event in expected] == [
+        ("turns", 2),
+        ("tool_calls", 6),
+        ("turns", 4),
+        ("tool_calls", 8),
+        ("tokens", 550),
+    ]
+
+    for point in range(0, undisturbed.points, 3):
+        first = MemoryJournal(crash_at=point)
+        with pytest.raises(SimulatedCrash):
+            await pipeline_of(model()).run(asking(budget=budget), first)
+        again = first.reopened()
+        await pipeline_of(model()).run(asking(budget=budget), again)
+        assert [event for event in again.events if isinstance(event, BudgetWarning)] == expected
+
+
+async def test_seconds_of_earlier_attempts_count() -> None:
+    """A run that worked 60 of its 100 seconds, and then was resumed, has 40 left."""
+    clock = ManualClock()
+    slow = passing(clock, 60, calling(call_of("a", query="x")))
+    first = MemoryJournal(crash_at=6)
+    budget = Budget(max_seconds=100)
+    with pytest.raises(SimulatedCrash):
+        await pipeline_of(ScriptedModel([slow]), clock=clock).run(asking(budget=budget), first)
+    assert list(first.steps) == ["turn/1"]
+
+    model = ScriptedModel([slow], report="It is so.")
+    await pipeline_of(model, clock=ManualClock()).run(asking(budget=budget), first.reopened())
+
+    assert [request.step for request in model.requests] == ["turn/2", "report"]
+    assert model.requests[1].deadline_seconds == 40
 
 
 async def test_a_hanging_model_fails_the_run_within_its_call_time_out() -> None:
