@@ -161,6 +161,12 @@ async def test_thinking_in_a_field_of_its_own_is_reasoning(model_at, field):
     assert heard[0] == ModelDelta(kind="reasoning", text="hm")
 
 
+async def test_thinking_in_a_field_leaves_no_unopened_tag_in_the_text(model_at):
+    async with Loopback(stream(choice(reasoning="hm"), *say("the </think> tag"), choice("stop"), DONE)) as service:
+        reply = await model_at(service).complete(REQUEST)
+    assert (reply.reasoning, reply.text) == ("hm", "the </think> tag")
+
+
 async def test_thinking_in_tags_is_reasoning_and_no_piece_of_a_tag_is_shown(model_at):
     heard = Heard()
     pieces = say(*"<think>hm</think>\n\nyes")

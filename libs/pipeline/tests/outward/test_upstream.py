@@ -61,9 +61,10 @@ async def test_a_stream_that_does_not_end_once_its_reader_is_done_costs_only_its
 
 async def test_cookies_of_one_call_never_reach_the_next(outward, call_to, read):
     async with Loopback(answer(headers={"set-cookie": "run=1; path=/"})) as service:
-        for _ in range(2):
-            await outward.upstream("reader").send(call_to(service.url), read)
-    assert "cookie" not in service.received[1].headers
+        for host in ("127.0.0.1", "localhost"):  # jars treat addresses and names differently
+            for _ in range(2):
+                await outward.upstream("reader").send(call_to(service.url.replace("127.0.0.1", host)), read)
+    assert all("cookie" not in request.headers for request in service.received)
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
@@ -299,6 +300,26 @@ async def test_a_call_rides_out_a_short_opening(outward, call_to, read, time):
         assert await upstream.send(call_to(service.url), read) == b"fine"
     assert time.slept[-1] == 1.0
     assert upstream.statistics().breaker == "closed"
+
+
+async def test_a_call_does_not_wait_for_a_place_behind_an_open_breaker(outward, call_to, read, time):
+    async with Loopback(silence(b"start"), *[answer(status=503)] * 10, silence()) as service:
+        upstream = outward.upstream("search", UpstreamSettings(max_concurrent=2, max_retries=0))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(upstream.send(call_to(service.url), read))]
+            await service.arrived.wait()
+            for _ in range(10):
+                with pytest.raises(Unavailable):
+                    await upstream.send(call_to(service.url), read)
+            time.now += 1
+            service.arrived.clear()
+            tasks.append(group.create_task(upstream.send(call_to(service.url), read)))
+            await service.arrived.wait()
+            assert upstream.statistics().in_flight == 2
+            with pytest.raises(BreakerOpen):
+                await upstream.send(call_to(service.url), read)
+            for task in tasks:
+                task.cancel()
 
 
 async def test_a_long_stream_closes_the_breaker_when_it_begins(outward, call_to, read, time):

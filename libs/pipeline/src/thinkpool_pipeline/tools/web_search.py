@@ -75,9 +75,9 @@ class WebSearch:
 
         """
         search = _search(arguments)
-        key = orjson.dumps(search, option=orjson.OPT_SORT_KEYS)
+        content = orjson.dumps(search)
         try:
-            found = await self._upstream.share(key.decode(), self._call(orjson.dumps(search), context), _passages)
+            found = await self._upstream.share(content.decode(), self._call(content, context), _passages)
         except OutwardError as error:
             raise tool_error("Web search", error) from error
         passages = found.value[: cast(int, search["num"])]
