@@ -158,7 +158,9 @@ async def test_without_a_tool_that_finds_sources_nothing_is_called(sdk: openai.A
 
 async def test_an_extraction_quotes_the_page(sdk: openai.AsyncOpenAI) -> None:
     page = page_text(result_url(QUESTION, 1), 2000)
-    prompt = [{"role": "user", "content": f"Extract what answers the question from this page:\n\n{page}"}]
+    prompt = [
+        {"role": "user", "content": f"Extract from the page, word for word, what answers the question.\n\n{page}"}
+    ]
 
     by_prompt = await complete(sdk, prompt)
     by_step = await complete(sdk, [{"role": "user", "content": page}], step="turn/2/call/1/extract")
@@ -174,7 +176,7 @@ async def test_an_extraction_from_an_empty_page_says_so(sdk: openai.AsyncOpenAI)
 
 
 async def test_the_report_quotes_its_sources_word_for_word(sdk: openai.AsyncOpenAI) -> None:
-    page = page_text(result_url(QUESTION, 1), 2000)
+    page = page_text(result_url(QUESTION, 1), 2000).partition("\n\n")[2]
     read = f"[1] Records ({result_url(QUESTION, 1)})\nsource text\n{page}"
     messages = asked(*turn("web_search", rendered_search()), *turn("read_page", read, "c2"))
 
@@ -183,7 +185,8 @@ async def test_the_report_quotes_its_sources_word_for_word(sdk: openai.AsyncOpen
     statement = report.split("\n\n")[1]
     assert statement.endswith(" [1].")
     assert statement.removesuffix(" [1].") in page
-    assert " [2]." in report
+    assert search_results(QUESTION)[0].snippet.rstrip(".") not in report
+    assert search_results(QUESTION)[1].snippet.rstrip(".") + " [2]." in report
 
 
 async def test_the_report_quotes_foreign_texts_too(sdk: openai.AsyncOpenAI) -> None:

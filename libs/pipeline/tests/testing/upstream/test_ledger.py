@@ -52,6 +52,23 @@ async def test_a_client_that_leaves_is_noticed_in_mid_stream(
     assert upstream.ledger.entries[0].tokens_sent == 1
 
 
+async def test_nothing_is_sent_to_a_client_that_left(
+    upstream: SimulatedUpstream, client: aiohttp.ClientSession
+) -> None:
+    upstream.timing = Timing(first_token_seconds=0, token_seconds=0.001, tokens_per_reply=10_000)
+    async with client.post("/v1/chat/completions", json=CHAT) as reply:
+        await reply.content.readany()
+        reply.close()
+    await upstream.ledger.until(lambda ledger: ledger.executing == 0)
+    sent = upstream.ledger.entries[0].tokens_sent
+
+    upstream.timing = Timing(first_token_seconds=0, token_seconds=0.001, tokens_per_reply=30)
+    async with client.post("/v1/chat/completions", json=CHAT) as reply:
+        assert (await reply.read()).endswith(b"data: [DONE]\n\n")
+
+    assert upstream.ledger.entries[0].tokens_sent == sent
+
+
 async def test_tokens_come_one_after_the_other(upstream: SimulatedUpstream, client: aiohttp.ClientSession) -> None:
     upstream.timing = Timing(first_token_seconds=0.0, token_seconds=0.0005, tokens_per_reply=20)
     writes = 0
@@ -140,6 +157,7 @@ async def test_control_routes_do_what_the_attributes_do(
 ) -> None:
     fault = {"kind": "status", "status": 502, "times": 1}
     step = {"step": "*", "replies": [{"text": "Scripted.", "tool_calls": [{"name": "x", "arguments": "{}"}]}]}
+    upstream.faults.add(Fault(kind="stall"))
     for path, value in [("faults", [fault]), ("script", [step]), ("timing", {"token_seconds": 0, "page_bytes": 9000})]:
         async with client.put(f"/control/{path}", json=value) as reply:
             assert reply.status == 204

@@ -38,7 +38,6 @@ class Exchange:
             )
         response = await self.open(answer)
         await _PacedWriter(self, answer).finished()
-        await response.write_eof()
         return response
 
     async def open(self, answer: Answer) -> web.StreamResponse:

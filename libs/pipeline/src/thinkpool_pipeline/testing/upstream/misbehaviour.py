@@ -106,7 +106,6 @@ async def _drip(exchange: Exchange, answer: Answer, fault: Fault) -> web.StreamR
     for number, byte in enumerate(answer.body, start=1):
         await response.write(bytes((byte,)))
         await exchange.wait_until(answer.first_seconds + number * fault.wait_seconds)
-    await response.write_eof()
     return response
 
 
@@ -114,7 +113,6 @@ async def _truncated(exchange: Exchange, answer: Answer, fault: Fault) -> web.St
     """Part of the answer, ended as if that were all."""
     response = await exchange.open(answer)
     await response.write(_part(answer, fault))
-    await response.write_eof()
     return response
 
 
@@ -124,7 +122,6 @@ async def _error_event(exchange: Exchange, answer: Answer, fault: Fault) -> web.
     kept = _part(answer, fault)
     await response.write(kept[: kept.rfind(b"\n\n") + 2])
     await response.write(b'data: {"error": {"message": "The engine is overloaded.", "type": "server_error"}}\n\n')
-    await response.write_eof()
     return response
 
 
@@ -143,8 +140,7 @@ def _part(answer: Answer, fault: Fault) -> bytes:
 
 async def _never() -> web.StreamResponse:
     """Waits until the client leaves or the upstream stops: both cancel the handler."""
-    await asyncio.get_running_loop().create_future()
-    raise AssertionError
+    return await asyncio.get_running_loop().create_future()
 
 
 _ACTS: Mapping[FaultKind, _Act] = {
