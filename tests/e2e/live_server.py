@@ -55,7 +55,13 @@ class LiveServer:
     def __init__(self, data_dir: Path, environment: Mapping[str, str]) -> None:
         self._environment = {
             name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG") or "COV" in name
-        } | {"DATA_DIR": str(data_dir), "PORT": "0", "LOG_LEVEL": "warning", **environment}
+        } | {
+            "DATA_DIR": str(data_dir),
+            "PORT": "0",
+            "LOG_LEVEL": "warning",
+            "SHUTDOWN_GRACE_SECONDS": "0.2",
+            **environment,
+        }
         self._stderr_path = data_dir.with_suffix(".stderr")
         self._process: asyncio.subprocess.Process | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -67,7 +73,9 @@ class LiveServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.kill()
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+        await self._gone()
 
     @property
     def process(self) -> asyncio.subprocess.Process:
@@ -114,10 +122,10 @@ class LiveServer:
         return await self._gone()
 
     async def _gone(self) -> int:
-        if self._session is not None:
-            await self._session.close()
         assert self._process is not None
         code = await self._process.wait()
+        if self._session is not None:
+            await self._session.close()
         transport = self._process._transport  # pyright: ignore[reportAttributeAccessIssue] -- its pipe must be closed, and there is no public way
         transport.close()
         return code

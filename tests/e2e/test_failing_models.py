@@ -25,7 +25,6 @@ FAULTS: Mapping[str, tuple[Fault, set[str]]] = {
     "sends garbage": (Fault(kind="garbage", endpoint="chat"), {"model-reply-invalid"}),
     "sends broken JSON": (Fault(kind="malformed-json", endpoint="chat"), {"model-reply-invalid"}),
     "sends HTML": (Fault(kind="html", endpoint="chat"), {"model-reply-invalid"}),
-    "sends invalid UTF-8": (Fault(kind="invalid-utf8", endpoint="chat"), {"model-reply-invalid"}),
     "says 200 with an error": (Fault(kind="error-body", endpoint="chat"), {"model-reply-invalid", "model-unavailable"}),
     "breaks off with an error": (
         Fault(kind="error-event", endpoint="chat", after_bytes=400),
@@ -102,3 +101,13 @@ async def test_an_endpoint_that_refuses_connections_fails_the_run(open_server: O
     async with open_server(**(SHORT | nobody)) as server, asyncio.timeout(30):
         events = await server.events(await server.submit("Is anybody there?"))
     assert (events[-1].type, field(events[-1], "code")) == ("run.failed", "model-unavailable")
+
+
+async def test_invalid_utf8_is_read_with_replacement_characters(
+    open_server: OpenServer, upstream: SimulatedUpstream
+) -> None:
+    async with open_server(upstream, **SHORT) as server, asyncio.timeout(30):
+        upstream.faults.add(Fault(kind="invalid-utf8", endpoint="chat", step="report", times=1))
+        end = (await server.events(await server.submit("Does it answer?")))[-1]
+    assert end.type == "run.completed"
+    assert "\ufffd" in field(end, "report")

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from live_server import LiveServer, Received
 from thinkpool_pipeline.testing.event_checker import check_event_log
 from thinkpool_pipeline.testing.upstream import SimulatedUpstream, Timing
@@ -54,23 +55,16 @@ async def test_twenty_runs_in_flight_survive_a_graceful_shutdown(
 async def test_a_second_server_on_the_same_directory_refuses_to_start(open_server: OpenServer) -> None:
     async with open_server() as server:
         second = open_server()
-        try:
+        with pytest.raises(AssertionError, match="DATA_DIR is in use by another server process"):
             await second.start()
-        except AssertionError as refusal:
-            assert "DATA_DIR is in use by another server process" in str(refusal)
-        else:
-            raise AssertionError("two servers share a directory")
-        finally:
-            await second.kill()
+        await second.kill()
         assert (await server.health())["status"] == "ok"
 
 
 async def test_a_wrong_setting_names_itself_and_stops_the_start(open_server: OpenServer) -> None:
     server = open_server(PIPELINE_POOL_SIZE="nine")
-    try:
+    with pytest.raises(AssertionError, match="PIPELINE_POOL_SIZE") as refusal:
         await server.start()
-    except AssertionError as refusal:
-        assert "PIPELINE_POOL_SIZE" in str(refusal)
-        assert "nine" not in str(refusal)
+    assert "nine" not in str(refusal.value)
     assert await server.process.wait() == 2
     await server.kill()

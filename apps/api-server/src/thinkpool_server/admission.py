@@ -101,6 +101,10 @@ class Admission:
         if executed_seconds is not None:
             self._durations.append(executed_seconds)
 
+    def is_waiting(self, run_id: RunId) -> bool:
+        """Whether the run waits."""
+        return run_id in self._waiting
+
     def earlier_waiting(self, run_id: RunId) -> RunId | None:
         """The first run that waits and should start before this one: same tenant, same class, earlier arrival."""
         own = self._waiting.get(run_id)

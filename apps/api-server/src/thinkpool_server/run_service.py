@@ -195,12 +195,17 @@ class EventLogRunService:
                 await self._engine.submit(ticket.run_id, tenant=ticket.tenant, rank=ticket.rank)
 
     async def stop_deserted(self) -> None:
-        """Cancels foreground runs that nobody has read for the grace."""
+        """Cancels foreground runs that nobody has read for the grace; those that wait first, so that none starts."""
         now = time.monotonic()
-        for run_id in [run_id for run_id, until in self._deserted.items() if until <= now]:
+        due = [run_id for run_id, until in self._deserted.items() if until <= now]
+        for run_id in due:
             del self._deserted[run_id]
-            if not self._log.readers_of(run_id):
-                await self.stop(run_id, "disconnect")
+        due = [run_id for run_id in due if not self._log.readers_of(run_id)]
+        waiting = [run_id for run_id in due if self._admission.is_waiting(run_id)]
+        for group in (waiting, [run_id for run_id in due if run_id not in waiting]):
+            async with asyncio.TaskGroup() as tasks:
+                for run_id in group:
+                    tasks.create_task(self.stop(run_id, "disconnect"))
 
     async def fail_overdue(self, *, accepted_before: float) -> None:
         """Ends runs that have waited since before then, as failed."""

@@ -7,7 +7,8 @@ handed back and goes on after the restart, from its first unrecorded step.
 import asyncio
 import logging
 import time
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Literal
@@ -122,14 +123,25 @@ class Supervisor:
             self.resumed_runs += 1
             self.repeated_steps += len(claim.journal.torn.turns) + len(claim.journal.torn.calls)
         began_at = time.monotonic()
-        ended = await self._live_through(claim)
-        if isinstance(ended, _Fate):
-            if ended is _Fate.SUPERSEDED:
-                self._admission.leave(run_id)
-            return ended
-        await claim.journal.finish(ended, _STATUS[type(ended)])
-        self._admission.leave(run_id, executed_seconds=time.monotonic() - began_at)
+        async with asyncio.TaskGroup() as tasks:  # a task of its own, so that cancelling the work cancels nothing else
+            live = _LiveRun(work=tasks.create_task(self._work(claim), name=run_id))
+            with self._registered(run_id, live):
+                ended = await self._outcome(claim, live)
+                if not isinstance(ended, _Fate):
+                    await claim.journal.finish(ended, _STATUS[type(ended)])
+                    self._admission.leave(run_id, executed_seconds=time.monotonic() - began_at)
+                elif ended is _Fate.SUPERSEDED:
+                    self._admission.leave(run_id)
         return ended
+
+    @contextmanager
+    def _registered(self, run_id: RunId, live: _LiveRun) -> Generator[None]:
+        self._live[run_id] = live
+        try:
+            yield
+        finally:
+            del self._live[run_id]
+            live.is_over.set()
 
     async def _take_turn(self, run_id: RunId) -> None:
         """Runs that the engine claimed together begin in the order in which they arrived."""
@@ -138,24 +150,15 @@ class Supervisor:
                 while self._admission.earlier_waiting(run_id) is not None:
                     await self._queue_moved.wait()
 
-    async def _live_through(self, claim: Claim) -> EndEvent | _Fate:
-        """The run's work in a task of its own, so that cancelling it cancels nothing else."""
-        run_id = claim.record.run_id
-        async with asyncio.TaskGroup() as tasks:
-            live = _LiveRun(work=tasks.create_task(self._work(claim), name=run_id))
-            self._live[run_id] = live
-            try:
-                if claim.cancelled_by is not None:
-                    self.cancel(run_id, _as_canceller(claim.cancelled_by))
-                await asyncio.wait([live.work])
-                if not live.work.cancelled():
-                    return live.work.result()
-                if live.cancelled_by is None:
-                    return _Fate.HANDED_BACK
-                return await self._cancelled(claim, live.cancelled_by)
-            finally:
-                del self._live[run_id]
-                live.is_over.set()
+    async def _outcome(self, claim: Claim, live: _LiveRun) -> EndEvent | _Fate:
+        if claim.cancelled_by is not None:
+            self.cancel(claim.record.run_id, _as_canceller(claim.cancelled_by))
+        await asyncio.wait([live.work])
+        if not live.work.cancelled():
+            return live.work.result()
+        if live.cancelled_by is None:
+            return _Fate.HANDED_BACK
+        return await self._cancelled(claim, live.cancelled_by)
 
     async def _work(self, claim: Claim) -> EndEvent | _Fate:
         try:
