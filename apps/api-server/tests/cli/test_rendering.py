@@ -60,6 +60,15 @@ def test_running_call_shows_its_progress_and_attempt(view_of):
     assert "✓" not in told
 
 
+def test_long_arguments_give_way_to_the_outcome_and_its_mark(view_of, completed_run):
+    long = ToolStarted(turn=1, call_id="c1", name="search_documents", arguments={"query": "word " * 60}, attempt=1)
+    told = frame(view_of([completed_run[2], long, completed_run[9]]))
+    (line,) = [line for line in told.splitlines() if "search_documents" in line]
+    assert line.startswith("  ✓ search_documents word word")
+    assert line.rstrip().endswith("…  2 passages  0.3 s")
+    assert len(line.rstrip()) < 100
+
+
 def test_frame_shows_the_last_lines_of_the_thinking(view_of):
     thinking = "\n".join(f"thought {number}" for number in range(10))
     told = frame(view_of([TurnStarted(turn=1, purpose="research"), ReasoningDelta(turn=1, text=thinking)]))

@@ -28,6 +28,9 @@ _ROWS_BESIDE_TURNS = THINKING_LINES + SOURCES_IN_FRAME + 3  # the sources' headi
 _SOURCES_HEADING = re.compile(r"^## Sources[ \t]*\n", re.MULTILINE)
 _DIRECTION = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _SPINNER = Spinner("dots")
+_MARKS = {"done": Text("✓", style="green"), "failed": Text("✗", style="red")}
+_CALL_INDENT = 5  # the margin, the mark, and a column kept free
+_LEAST_ARGUMENTS = 12
 _STOPPED = {
     "budget": "The run's budget is used up: this is the best report the evidence so far allows.",
     "deadline": "The run's time is up: this is the best report the evidence so far allows.",
@@ -52,7 +55,7 @@ def live_frame(view: ProgressView, *, now: float, width: int, max_rows: int | No
     With `max_rows`, only the newest turns that fit.
     """
     rows_left = None if max_rows is None else max_rows - _ROWS_BESIDE_TURNS
-    parts: list[RenderableType] = [_turn(turn) for turn in _newest_turns(view.turns, rows_left)]
+    parts: list[RenderableType] = [_turn(turn, width) for turn in _newest_turns(view.turns, rows_left)]
     if view.end is not None:
         return Group(*parts, Text(_figures(view, now), style="dim"))
     if view.sources:
@@ -116,35 +119,37 @@ def _newest_turns(turns: Sequence[TurnView], max_rows: int | None) -> Sequence[T
     return turns[len(turns) - kept :]
 
 
-def _turn(turn: TurnView) -> RenderableType:
+def _turn(turn: TurnView, width: int) -> RenderableType:
     label = "Writing the report" if turn.purpose == "report" else f"Turn {turn.turn}"
     mark, style = ("●", "bold") if turn.is_finished else ("○", "bold cyan")
     head = Text.assemble((f"{mark} ", style), (label, style))
     if turn.retracted:
         head.append(f"  again: {printable(turn.retracted)}", style="yellow")
-    return Group(head, *(_call(call) for call in turn.calls))
+    return Group(head, *(_call(call, width) for call in turn.calls))
 
 
-def _call(call: CallView) -> RenderableType:
-    line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(printable(call.name), style="bold")
-    line.append(f" {_arguments(call.arguments)}", style="cyan")
+def _call(call: CallView, width: int) -> RenderableType:
+    name, outcome = Text(printable(call.name), style="bold"), _outcome(call)
+    arguments = Text(f" {_arguments(call.arguments)}", style="cyan")
+    room = width - _CALL_INDENT - name.cell_len - outcome.cell_len
+    arguments.truncate(max(_LEAST_ARGUMENTS, room), overflow="ellipsis")
+    row = Table.grid(padding=(0, 1))
+    row.add_column(width=1, min_width=1)
+    row.add_column(no_wrap=True, overflow="ellipsis")
+    row.add_row(_SPINNER if call.state == "running" else _MARKS[call.state], name + arguments + outcome)
+    return Padding(row, (0, 0, 0, 2))
+
+
+def _outcome(call: CallView) -> Text:
+    """What came of the call so far; first cut away are its arguments."""
+    line = Text()
     if call.attempt > 1:
         line.append(f"  attempt {call.attempt}", style="yellow")
     if call.note:
         line.append(f"  {_one_line(call.note)}", style="red" if call.state == "failed" else "green")
     if call.state != "running":
         line.append("  cached" if call.is_cached else f"  {call.duration_seconds:.1f} s", style="dim")
-    row = Table.grid(padding=(0, 1))
-    row.add_column(width=1)
-    row.add_column(no_wrap=True, overflow="ellipsis")
-    marks: dict[str, RenderableType] = {
-        "running": _SPINNER,
-        "done": Text("✓", style="green"),
-        "failed": Text("✗", style="red"),
-    }
-    row.add_row(marks[call.state], line)
-    return Padding(row, (0, 0, 0, 2))
+    return line
 
 
 def _arguments(arguments: JsonObject) -> str:
