@@ -16,6 +16,7 @@ from thinkpool_pipeline.errors import (
 from thinkpool_pipeline.models.openai_compatible import OpenAICompatibleModel, OpenAICompatibleSettings
 from thinkpool_pipeline.models.reply_assembly import MAX_TOOL_CALLS
 from thinkpool_pipeline.outward import Outward, Timing, open_outward
+from thinkpool_pipeline.testing.conformance import check_failing_model, check_model
 from thinkpool_pipeline.testing.loopback import (
     Exchange,
     Loopback,
@@ -476,3 +477,19 @@ async def test_many_streams_at_once_each_get_their_own_reply(model_at):
         model = model_at(service)
         replies = await asyncio.gather(*(model.complete(REQUEST) for _ in plays))
     assert sorted(reply.text for reply in replies) == sorted(f"reply {n}" for n in range(50))
+
+
+HM = say("hm</think>yes")
+
+
+@pytest.mark.parametrize("reply", [HELLO, [fragment(function={"name": "f"}), choice("tool_calls")], HM])
+    "reply", [HELLO, [fragment(function={"name": "f"}), choice("tool_calls")], say("hm</think>yes")]
+)
+async def test_the_model_is_what_every_model_is(model_at, reply):
+    async with Loopback(stream(*reply, DONE)) as service:
+        await check_model(model_at(service), REQUEST)
+
+
+async def test_the_model_fails_as_every_model_fails(model_at):
+    async with Loopback(answer(status=500)) as service:
+        await check_failing_model(model_at(service), ModelUnavailable, REQUEST)

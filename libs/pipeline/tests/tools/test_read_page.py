@@ -8,6 +8,7 @@ import pytest
 from thinkpool_pipeline.errors import InvalidArguments, ModelTimeout, ToolTimeout, ToolUnavailable
 from thinkpool_pipeline.outward import Outward, Timing, open_outward
 from thinkpool_pipeline.protocols import CallContext, OnDelta
+from thinkpool_pipeline.testing.conformance import check_tool
 from thinkpool_pipeline.testing.loopback import Loopback, answer, reset, silence
 from thinkpool_pipeline.tools.read_page import MAX_PAGE_CHARACTERS, ReadPage, ReadPageSettings
 from thinkpool_pipeline.values import ModelReply, ModelRequest, Passage, RunId, StepName
@@ -193,3 +194,8 @@ async def test_a_failing_service_is_a_tool_error_without_its_words(reader_at, pl
             await reader_at(service, idle_seconds=0.05)({"url": ADDRESS}, CONTEXT)
     for secret in ("secret", service.url):
         assert secret not in str(failed.value)
+
+
+async def test_the_tool_is_what_every_tool_is(reader_at):
+    async with Loopback(page()) as service:
+        await check_tool(reader_at(service, Extractor()), {"url": ADDRESS, "question": "how deep?"})

@@ -7,6 +7,7 @@ import pytest
 from thinkpool_pipeline.errors import ToolTimeout, ToolUnavailable
 from thinkpool_pipeline.outward import Outward, Timing, open_outward
 from thinkpool_pipeline.protocols import CallContext
+from thinkpool_pipeline.testing.conformance import check_tool
 from thinkpool_pipeline.testing.loopback import Loopback, answer, reset, silence
 from thinkpool_pipeline.tools.web_search import WebSearch, WebSearchSettings
 from thinkpool_pipeline.values import Passage, RunId, StepName
@@ -121,9 +122,15 @@ async def test_results_without_an_address_are_left_out_and_without_a_snippet_sho
     )
 
 
-@pytest.mark.parametrize("body", [b"{}", b'{"organic": []}'])
-async def test_nothing_found_is_said_and_is_no_error(search_at, body):
+async def test_broken_characters_in_a_reply_are_replaced(search_at):
+    body = b'{"organic": [{"title": "caf\xe9 \\ud800", "link": "https://a.example/", "snippet": "s"}]}'
     async with Loopback(answer(body)) as service:
+        [only] = (await search_at(service)({"query": "q"}, CONTEXT)).passages
+    assert only.title == "caf� �"
+
+
+async def test_nothing_found_is_said_and_is_no_error(search_at):
+    async with Loopback(found()) as service:
         output = await search_at(service)({"query": "q"}, CONTEXT)
     assert (output.is_empty, output.passages, output.summary) == (True, (), "nothing found")
     assert "found nothing" in output.text
@@ -150,6 +157,7 @@ async def test_equal_searches_share_one_call_and_differing_ones_do_not(search_at
         (reset(), ToolUnavailable, "unavailable"),
         (answer(b"<html>secret"), ToolUnavailable, "not JSON"),
         (answer(b"[]"), ToolUnavailable, "not a search's"),
+        (answer(b'{"error": "secret"}'), ToolUnavailable, "not a search's"),
         (answer(b'{"organic": "secret"}'), ToolUnavailable, "not a search's"),
         (silence(), ToolTimeout, "said nothing"),
     ],
@@ -164,3 +172,8 @@ async def test_a_failing_service_is_a_tool_error_without_its_words(search_at, pl
 
 def test_settings_never_show_the_key():
     assert "key-secret" not in repr(WebSearchSettings(api_key="key-secret"))
+
+
+async def test_the_tool_is_what_every_tool_is(search_at):
+    async with Loopback(found("https://a.example/")) as service:
+        await check_tool(search_at(service), {"query": "q"})

@@ -18,7 +18,6 @@ from thinkpool_pipeline.errors import (
 )
 from thinkpool_pipeline.models.chat_request import chat_body
 from thinkpool_pipeline.models.context_errors import CONTEXT_STATUSES, ContextExceeded, is_context_error
-from thinkpool_pipeline.models.lenient_json import parse_json
 from thinkpool_pipeline.models.reply_assembly import ReplyAssembly, Shown
 from thinkpool_pipeline.models.sse_lines import SseData
 from thinkpool_pipeline.outward import (
@@ -32,6 +31,7 @@ from thinkpool_pipeline.outward import (
     Unreadable,
     Upstream,
     call_headers,
+    parse_json,
 )
 from thinkpool_pipeline.protocols import OnDelta
 from thinkpool_pipeline.values import ModelReply, ModelRequest, Retraction

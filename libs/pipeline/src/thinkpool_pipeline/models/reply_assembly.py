@@ -11,10 +11,10 @@ from typing import TypeAlias
 import orjson
 from pydantic import JsonValue
 
+from thinkpool_pipeline.models.call_arguments import parse_arguments
 from thinkpool_pipeline.models.context_errors import ContextExceeded, is_context_error
-from thinkpool_pipeline.models.lenient_json import parse_arguments, parse_json
 from thinkpool_pipeline.models.think_tags import Piece, ThinkSplitter
-from thinkpool_pipeline.outward import Unreadable
+from thinkpool_pipeline.outward import Unreadable, parse_json
 from thinkpool_pipeline.values import (
     FinishReason,
     JsonObject,

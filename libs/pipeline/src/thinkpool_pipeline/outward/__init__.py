@@ -11,6 +11,7 @@ from thinkpool_pipeline.outward.failures import (
     Unavailable,
     Unreadable,
 )
+from thinkpool_pipeline.outward.json_text import parse_json
 from thinkpool_pipeline.outward.providers import Outward, open_outward
 from thinkpool_pipeline.outward.timing import Timing
 from thinkpool_pipeline.outward.upstream import (
@@ -43,4 +44,5 @@ __all__ = [
     "UpstreamStatistics",
     "call_headers",
     "open_outward",
+    "parse_json",
 ]

@@ -5,11 +5,16 @@ Source: https://jina.ai/reader, `GET /{url}` with `Accept: application/json`: `d
 
 from dataclasses import dataclass, field, replace
 
-import orjson
-from pydantic import JsonValue
-
 from thinkpool_pipeline.errors import InvalidArguments, ModelError, ToolUnavailable
-from thinkpool_pipeline.outward import OutwardCall, OutwardError, Refused, Unreadable, Upstream, call_headers
+from thinkpool_pipeline.outward import (
+    OutwardCall,
+    OutwardError,
+    Refused,
+    Unreadable,
+    Upstream,
+    call_headers,
+    parse_json,
+)
 from thinkpool_pipeline.prompts import prompt
 from thinkpool_pipeline.protocols import CallContext, JsonArguments, Model
 from thinkpool_pipeline.tools.service_errors import tool_error
@@ -128,8 +133,8 @@ class ReadPage:
 
 def _page(content: bytes, address: str) -> Passage:
     try:
-        reply: JsonValue = orjson.loads(content)
-    except orjson.JSONDecodeError:
+        reply = parse_json(content)
+    except ValueError:
         raise Unreadable("The reply is not JSON.") from None
     data = reply.get("data") if isinstance(reply, dict) else None
     if not isinstance(data, dict) or not isinstance(text := data.get("content"), str):

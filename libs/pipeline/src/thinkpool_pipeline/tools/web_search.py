@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, cast
 
 import orjson
-from pydantic import JsonValue
 
-from thinkpool_pipeline.outward import OutwardCall, OutwardError, Unreadable, Upstream, call_headers
+from thinkpool_pipeline.outward import OutwardCall, OutwardError, Unreadable, Upstream, call_headers, parse_json
 from thinkpool_pipeline.protocols import CallContext, JsonArguments
 from thinkpool_pipeline.tools.service_errors import tool_error
 from thinkpool_pipeline.tools.web_addresses import page_address
@@ -121,10 +120,10 @@ def _search(arguments: JsonArguments) -> dict[str, object]:
 
 def _passages(content: bytes) -> tuple[Passage, ...]:
     try:
-        reply: JsonValue = orjson.loads(content)
-    except orjson.JSONDecodeError:
+        reply = parse_json(content)
+    except ValueError:
         raise Unreadable("The reply is not JSON.") from None
-    if not isinstance(reply, dict) or not isinstance(reply.get("organic", []), list):
+    if not isinstance(reply, dict) or not isinstance(reply.get("organic"), list):
         raise Unreadable("The reply is not a search's.")
     merged: dict[str, Passage] = {}
     for item in _items(reply):

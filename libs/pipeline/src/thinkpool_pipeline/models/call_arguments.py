@@ -1,35 +1,18 @@
-"""Reads JSON as models and their servers write it."""
+"""Reads the arguments of tool calls as models write them."""
 
 import json
 from typing import Literal, TypeAlias
 
 import json_repair
-import orjson
 from pydantic import JsonValue
 
+from thinkpool_pipeline.outward import parse_json
 from thinkpool_pipeline.values import JsonObject
 
 MAX_REPAIRED_CHARACTERS = 20_000
 """Longer text that is broken is not repaired: the repair's cost grows faster than the text."""
 
 Malformed: TypeAlias = Literal["", "cut off at the token limit", "not JSON", "not a JSON object"]
-
-
-def parse_json(data: bytes) -> JsonValue:
-    """The value of a JSON text. Bytes that are no UTF-8, and lone surrogates, become U+FFFD.
-
-    Raises:
-        ValueError: it is not JSON.
-
-    """
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        try:
-            text = json.dumps(json.loads(data.decode("utf-8", "replace")), ensure_ascii=False)
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
-        return orjson.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
 def parse_arguments(text: str, *, is_cut_off: bool = False) -> tuple[JsonObject, Malformed]:
