@@ -273,21 +273,31 @@ async def test_leaving_the_pool_closes_every_pipeline_and_turns_away_who_waits()
 
 
 async def test_a_pipeline_given_in_the_moment_of_leaving_is_refused() -> None:
-    """The pool is left n steps after a pipeline came back, for every n: who waits gets it or is turned away."""
-    outcomes: set[bool] = set()
+    """The pool is left n steps after a pipeline came back, for every n: who waits has it before that, or never."""
+    outcomes: set[str] = set()
+
+    async def take(pool: PipelinePool, left: list[bool]) -> str:
+        try:
+            async with pool.lend():
+                return "too late" if left else "lent"
+        except ShuttingDown:
+            return "turned away"
+
     for steps in range(10):
         factory = Factory()
+        left: list[bool] = []
         async with asyncio.timeout(5), asyncio.TaskGroup() as group:
             async with PipelinePool(factory, 1) as pool:
                 await settle()
                 async with pool.lend():
-                    waiting = group.create_task(turned_away(pool))
+                    waiting = group.create_task(take(pool, left))
                     await settle()
                 for _ in range(steps):
                     await asyncio.sleep(0)
+                left.append(True)
             outcomes.add(await waiting)
         assert factory.made[0].is_closed
-    assert outcomes == {True, False}
+    assert outcomes == {"lent", "turned away"}
 
 
 async def test_a_pipeline_that_fails_to_close_is_replaced_all_the_same() -> None:

@@ -1,6 +1,7 @@
 """The report: what streams is what counts, whatever the model does on the way."""
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 from thinkpool_pipeline.errors import ModelReplyInvalid, ModelTimeout, ModelUnavailable
@@ -20,10 +21,11 @@ from thinkpool_pipeline.testing import (
     call_of,
     calling,
     check_pipeline_log,
+    passage_for_query,
     pipeline_of,
     report_in,
 )
-from thinkpool_pipeline.values import Answer, Budget, ModelDelta, ModelReply, ModelRequest
+from thinkpool_pipeline.values import Answer, Budget, ModelDelta, ModelReply, ModelRequest, ToolOutput
 
 NO_TIME = Budget(max_seconds=0.05)
 
@@ -207,21 +209,28 @@ async def test_warnings_of_the_budget_are_recorded_once_over_all_attempts() -> N
         assert [event for event in again.events if isinstance(event, BudgetWarning)] == expected
 
 
-async def test_seconds_of_earlier_attempts_count() -> None:
-    """A run that worked 60 of its 100 seconds, and then was resumed, has 40 left."""
+@pytest.mark.parametrize("slow", ["model", "tool"])
+async def test_seconds_of_earlier_attempts_count(slow: str) -> None:
+    """A run that worked 60 of its 100 seconds, and then was resumed, has 40 left, 15 of them for the report."""
     clock = ManualClock()
-    slow = passing(clock, 60, calling(call_of("a", query="x")))
-    first = MemoryJournal(crash_at=6)
+
+    def take_time(arguments: Mapping[str, object]) -> ToolOutput:
+        clock.advance(60 if slow == "tool" else 0)
+        return passage_for_query(arguments)
+
+    def crash(_: object) -> Script:
+        raise SimulatedCrash
+
+    model = ScriptedModel([passing(clock, 60 if slow == "model" else 0, calling(call_of("a", query="x"))), crash])
+    first = MemoryJournal()
     budget = Budget(max_seconds=100)
     with pytest.raises(SimulatedCrash):
-        await pipeline_of(ScriptedModel([slow]), clock=clock).run(asking(budget=budget), first)
-    assert list(first.steps) == ["turn/1"]
+        await pipeline_of(model, ScriptedTool(script=take_time), clock=clock).run(asking(budget=budget), first)
 
-    model = ScriptedModel([slow], report="It is so.")
-    await pipeline_of(model, clock=ManualClock()).run(asking(budget=budget), first.reopened())
+    model = ScriptedModel()
+    await pipeline_of(model).run(asking(budget=budget), first.reopened())
 
-    assert [request.step for request in model.requests] == ["turn/2", "report"]
-    assert model.requests[1].deadline_seconds == 40
+    assert [(request.step, request.deadline_seconds) for request in model.requests] == [("turn/2", 25), ("report", 40)]
 
 
 async def test_a_hanging_model_fails_the_run_within_its_call_time_out() -> None:
