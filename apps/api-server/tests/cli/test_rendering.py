@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from thinkpool_pipeline.events import (
     BudgetWarning,
@@ -67,6 +69,21 @@ def test_long_arguments_give_way_to_the_outcome_and_its_mark(view_of, completed_
     assert line.startswith("  ✓ search_documents word word")
     assert line.rstrip().endswith("…  2 passages  0.3 s")
     assert len(line.rstrip()) < 100
+
+
+def test_long_outcome_keeps_its_mark_and_its_time(view_of, completed_run):
+    start, end = completed_run[6], replace(completed_run[9], summary="word " * 60)
+    told = frame(view_of([completed_run[2], start, end]))
+    (line,) = [line for line in told.splitlines() if "search_documents" in line]
+    assert line.startswith("  ✓ search_documents pool")
+    assert line.rstrip().endswith("…  0.3 s")
+    assert len(line.rstrip()) < 100
+
+
+def test_spinner_turns_while_a_call_runs(view_of, completed_run):
+    view = view_of(completed_run[:7])
+    marks = {as_text(live_frame(view, now=moment / 10, width=100)).splitlines()[1][2] for moment in range(10)}
+    assert len(marks) == 10
 
 
 def test_frame_shows_the_last_lines_of_the_thinking(view_of):

@@ -12,7 +12,6 @@ from rich.console import Console, Group, RenderableType
 from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.rule import Rule
-from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 from thinkpool_pipeline.events import RunCancelled, RunCompleted, RunFailed, SourceFound
@@ -27,9 +26,10 @@ _ROWS_BESIDE_TURNS = THINKING_LINES + SOURCES_IN_FRAME + 3  # the sources' headi
 
 _SOURCES_HEADING = re.compile(r"^## Sources[ \t]*\n", re.MULTILINE)
 _DIRECTION = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_SPINNER = Spinner("dots")
+_SPINNER_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_SPINNER_FRAMES_PER_SECOND = 10
 _MARKS = {"done": Text("✓", style="green"), "failed": Text("✗", style="red")}
-_CALL_INDENT = 5  # the margin, the mark, and a column kept free
+_CALL_MARGIN = 5  # before the name, and a column kept free behind the outcome
 _LEAST_ARGUMENTS = 12
 _STOPPED = {
     "budget": "The run's budget is used up: this is the best report the evidence so far allows.",
@@ -55,7 +55,7 @@ def live_frame(view: ProgressView, *, now: float, width: int, max_rows: int | No
     With `max_rows`, only the newest turns that fit.
     """
     rows_left = None if max_rows is None else max_rows - _ROWS_BESIDE_TURNS
-    parts: list[RenderableType] = [_turn(turn, width) for turn in _newest_turns(view.turns, rows_left)]
+    parts: list[RenderableType] = [_turn(turn, now, width) for turn in _newest_turns(view.turns, rows_left)]
     if view.end is not None:
         return Group(*parts, Text(_figures(view, now), style="dim"))
     if view.sources:
@@ -119,37 +119,40 @@ def _newest_turns(turns: Sequence[TurnView], max_rows: int | None) -> Sequence[T
     return turns[len(turns) - kept :]
 
 
-def _turn(turn: TurnView, width: int) -> RenderableType:
+def _turn(turn: TurnView, now: float, width: int) -> RenderableType:
     label = "Writing the report" if turn.purpose == "report" else f"Turn {turn.turn}"
     mark, style = ("●", "bold") if turn.is_finished else ("○", "bold cyan")
     head = Text.assemble((f"{mark} ", style), (label, style))
     if turn.retracted:
         head.append(f"  again: {printable(turn.retracted)}", style="yellow")
-    return Group(head, *(_call(call, width) for call in turn.calls))
+    return Group(head, *(_call(call, now, width) for call in turn.calls))
 
 
-def _call(call: CallView, width: int) -> RenderableType:
-    name, outcome = Text(printable(call.name), style="bold"), _outcome(call)
+def _call(call: CallView, now: float, width: int) -> Text:
+    """One line: the mark, the name, the arguments as far as there is room, and what came of it."""
+    mark = _spinner(now) if call.state == "running" else _MARKS[call.state]
+    name, outcome = Text(printable(call.name), style="bold"), _outcome(call, width // 2)
     arguments = Text(f" {_arguments(call.arguments)}", style="cyan")
-    room = width - _CALL_INDENT - name.cell_len - outcome.cell_len
+    room = width - _CALL_MARGIN - name.cell_len - outcome.cell_len
     arguments.truncate(max(_LEAST_ARGUMENTS, room), overflow="ellipsis")
-    row = Table.grid(padding=(0, 1))
-    row.add_column(width=1, min_width=1)
-    row.add_column(no_wrap=True, overflow="ellipsis")
-    row.add_row(_SPINNER if call.state == "running" else _MARKS[call.state], name + arguments + outcome)
-    return Padding(row, (0, 0, 0, 2))
+    return Text.assemble("  ", mark, " ", name, arguments, outcome, no_wrap=True, overflow="ellipsis")
 
 
-def _outcome(call: CallView) -> Text:
-    """What came of the call so far; first cut away are its arguments."""
+def _outcome(call: CallView, max_note: int) -> Text:
     line = Text()
     if call.attempt > 1:
         line.append(f"  attempt {call.attempt}", style="yellow")
     if call.note:
-        line.append(f"  {_one_line(call.note)}", style="red" if call.state == "failed" else "green")
+        note = Text(f"  {_one_line(call.note)}", style="red" if call.state == "failed" else "green")
+        note.truncate(max_note, overflow="ellipsis")
+        line.append_text(note)
     if call.state != "running":
         line.append("  cached" if call.is_cached else f"  {call.duration_seconds:.1f} s", style="dim")
     return line
+
+
+def _spinner(now: float) -> Text:
+    return Text(_SPINNER_FRAMES[int(now * _SPINNER_FRAMES_PER_SECOND) % len(_SPINNER_FRAMES)], style="cyan")
 
 
 def _arguments(arguments: JsonObject) -> str:
@@ -194,9 +197,7 @@ def _status(view: ProgressView, now: float) -> RenderableType:
             words += f", starts in about {view.queued.estimated_start_seconds:.0f} s"
     else:
         words = "starting"
-    row = Table.grid(padding=(0, 1))
-    row.add_row(_SPINNER, Text(f"{printable(words)} · {_figures(view, now)}", style="dim"))
-    return row
+    return Text.assemble(_spinner(now), " ", (f"{printable(words)} · {_figures(view, now)}", "dim"))
 
 
 def _figures(view: ProgressView, now: float) -> str:
