@@ -104,6 +104,14 @@ async def test_no_value_breaks_a_field_and_none_is_repeated(path: str) -> None:
                 await checked(http, path, template.encode().replace(b"%s", text))
 
 
+async def test_a_fields_ugly_name_is_not_repeated() -> None:
+    async with served() as http:
+        for body in ({"query": "a", "<script>": 1}, {"query": "a", "metadata": {"<script>": 1}}):
+            answer = await http.client.post("/v1/research", json=body)
+            assert answer.status_code == 422
+            assert "script" not in answer.text
+
+
 @pytest.mark.parametrize("path", FIELDS)
 async def test_no_body_breaks_a_route_whatever_it_says_it_is(path: str) -> None:
     async with served(MemoryRunService(completed_run())) as http:

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from thinkpool_pipeline.errors import PipelineError
 from thinkpool_server.app import create_app
 from thinkpool_server.error_responses import SECURITY_HEADERS
 from thinkpool_server.runs import RunRecord, Submission
@@ -12,8 +13,12 @@ from thinkpool_server.testing.serving import served
 
 
 class BrokenService(MemoryRunService):
+    def __init__(self, bug: Exception) -> None:
+        super().__init__()
+        self.bug = bug
+
     async def submit(self, submission: Submission) -> tuple[RunRecord, bool]:
-        raise RuntimeError("secret detail of ours")
+        raise self.bug
 
 
 async def test_health_tells_the_figures() -> None:
@@ -97,8 +102,9 @@ async def test_what_is_not_there_for_openai_clients_is_their_error_object() -> N
         assert answer.json()["error"]["code"] == "not-found"
 
 
-async def test_a_bug_of_ours_tells_nothing_of_itself() -> None:
-    async with served(BrokenService()) as http:
+@pytest.mark.parametrize("bug", [RuntimeError("secret detail"), PipelineError("secret detail")])
+async def test_a_bug_of_ours_tells_nothing_of_itself(bug: Exception) -> None:
+    async with served(BrokenService(bug)) as http:
         for path, body in (
             ("/v1/research", {"query": "a"}),
             ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]}),
