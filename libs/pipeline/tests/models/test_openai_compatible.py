@@ -100,7 +100,7 @@ async def outward() -> AsyncIterator[Outward]:
     async def at_once(_seconds: float) -> None:
         await asyncio.sleep(0)
 
-    async with asyncio.timeout(20), open_outward(Timing(sleep=at_once)) as outward:
+    async with asyncio.timeout(20), open_outward(Timing(sleep=at_once, clock=lambda: 0.0)) as outward:
         yield outward
 
 
@@ -406,6 +406,17 @@ async def test_what_keeps_failing_ends_in_the_error_of_its_class_and_shows_nothi
         assert secret not in str(failed.value)
 
 
+async def test_an_endpoint_that_keeps_failing_is_left_alone_and_that_is_said(model_at):
+    async with Loopback(answer(status=503)) as service:
+        model = model_at(service)
+        for _ in range(2):
+            with pytest.raises(ModelUnavailable, match=r"fails \(status 503\)"):
+                await model.complete(REQUEST)
+        with pytest.raises(ModelUnavailable, match="left alone"):
+            await model.complete(REQUEST)
+    assert len(service.received) == 10
+
+
 async def test_a_rate_limit_says_when_to_come_back(model_at):
     async with Loopback(answer(status=429, headers={"retry-after": "2"})) as service:
         with pytest.raises(ModelRateLimited) as limited:
@@ -483,8 +494,6 @@ HM = say("hm</think>yes")
 
 
 @pytest.mark.parametrize("reply", [HELLO, [fragment(function={"name": "f"}), choice("tool_calls")], HM])
-    "reply", [HELLO, [fragment(function={"name": "f"}), choice("tool_calls")], say("hm</think>yes")]
-)
 async def test_the_model_is_what_every_model_is(model_at, reply):
     async with Loopback(stream(*reply, DONE)) as service:
         await check_model(model_at(service), REQUEST)

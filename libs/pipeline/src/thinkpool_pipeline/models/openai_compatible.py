@@ -28,6 +28,7 @@ from thinkpool_pipeline.outward import (
     OutwardError,
     RateLimited,
     Refused,
+    Unavailable,
     Unreadable,
     Upstream,
     call_headers,
@@ -194,5 +195,7 @@ def _model_error(error: OutwardError) -> ModelError:
             return ModelRefused(f"{ModelRefused()} (status {error.status})")
         case Unreadable() | BodyTooLarge():
             return ModelReplyInvalid(str(error))
+        case Unavailable():
+            return ModelUnavailable(f"The model's endpoint cannot be reached or fails ({error.reason}).")
         case _:
-            return ModelUnavailable(f"{ModelUnavailable()} {error}")
+            return ModelUnavailable("The model's endpoint keeps failing and is left alone for now.")

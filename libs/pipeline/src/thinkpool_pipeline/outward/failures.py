@@ -64,6 +64,8 @@ class Unavailable(OutwardError):
         super().__init__(
             f"The service is unavailable ({reason}).", max_retries=3, retry_after_seconds=retry_after_seconds
         )
+        self.reason = reason
+        """A status, or the class of the connection's error."""
 
 
 class Refused(OutwardError):
