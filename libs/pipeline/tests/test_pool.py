@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from thinkpool_pipeline.errors import ConfigurationError, ModelUnavailable, ShuttingDown
+from thinkpool_pipeline.errors import ConfigurationError, ModelUnavailable, PipelineError, ShuttingDown
 from thinkpool_pipeline.pool import PipelinePool
 from thinkpool_pipeline.protocols import Journal
 from thinkpool_pipeline.testing import Gate
@@ -115,7 +115,7 @@ async def test_who_waits_is_served_in_order() -> None:
     assert order == list(range(10))
 
 
-@pytest.mark.parametrize("error", [ModelUnavailable(), asyncio.CancelledError()])
+@pytest.mark.parametrize("error", [ModelUnavailable(), PipelineError(), asyncio.CancelledError()])
 async def test_a_run_that_failed_on_purpose_or_was_cancelled_leaves_its_pipeline_fit(error: BaseException) -> None:
     async with pool_of(Factory(), 1) as pool:
         with pytest.raises(type(error)):

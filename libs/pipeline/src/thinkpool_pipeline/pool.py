@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from types import TracebackType
 
-from thinkpool_pipeline.errors import RunError, ShuttingDown
+from thinkpool_pipeline.errors import PipelineError, ShuttingDown
 from thinkpool_pipeline.protocols import Pipeline
 
 logger = logging.getLogger(__name__)
@@ -169,8 +169,8 @@ class PipelinePool:
     async def lend(self) -> AsyncGenerator[Pipeline]:
         """Holds a pipeline for the length of the block; waits for one behind all who asked before.
 
-        A run that was cancelled or failed on purpose leaves its pipeline fit; anything else that is raised in the
-        block is a fault, and the pipeline is replaced.
+        A run that was cancelled, or ended by an error of the tree in `errors`, leaves its pipeline fit; anything else
+        that is raised in the block is a fault, and the pipeline is replaced.
 
         Raises:
             ShuttingDown: the pool is not open.
@@ -185,7 +185,7 @@ class PipelinePool:
         try:
             yield pipeline
             place.is_faulty = False
-        except (RunError, asyncio.CancelledError):
+        except (PipelineError, asyncio.CancelledError):
             place.is_faulty = False
             raise
         finally:
