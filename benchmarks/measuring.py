@@ -39,10 +39,10 @@ class Measurement:
 
 @contextlib.asynccontextmanager
 async def research_client(url: str, api_key: str | None) -> AsyncGenerator[ResearchClient]:
-    """A client with a connection per run."""
+    """A client that opens a connection for each run, as so many people would."""
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     timeout = aiohttp.ClientTimeout(total=None, sock_read=_READ_SECONDS)
-    connector = aiohttp.TCPConnector(limit=0)
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(url, headers=headers, connector=connector, timeout=timeout) as session:
         yield ResearchClient(session)
 
