@@ -58,7 +58,7 @@ def test_every_error_code_a_client_may_read_is_in_a_table():
 
 
 def test_every_setting_is_explained_as_the_settings_explain_themselves():
-    assert page("configuration.md").endswith(settings_reference())
+    assert page("configuration.md").endswith(settings_reference()), "its table is made by settings_reference()"
 
 
 def test_every_setting_named_in_a_page_exists():
