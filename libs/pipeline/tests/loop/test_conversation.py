@@ -120,6 +120,14 @@ def test_there_is_room_for_a_turn_until_the_window_is_nearly_full() -> None:
     assert not conversation.has_room_for_a_turn(REPORT)
 
 
+def test_a_small_window_has_room_for_research_too() -> None:
+    conversation = Conversation(
+        [Message(role="user", content="Why?")], LoopSettings(context_tokens=4_096), max_output_tokens=8_192
+    )
+
+    assert conversation.has_room_for_a_turn(REPORT)
+
+
 def test_results_that_became_stubs_make_room() -> None:
     conversation = conversation_of(0, context_tokens=10_000, keep_tool_results=1)
     add_turn(conversation, 1, chars=8_000)

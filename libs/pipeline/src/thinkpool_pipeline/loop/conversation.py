@@ -14,6 +14,8 @@ _BYTES_PER_TOKEN = 4
 _MESSAGE_TOKENS = 8
 _GUARD_TOKENS = 1_000
 _GUARD_FACTOR = 1.5
+_MAX_OUTPUT_SHARE = 4
+"""A reply gets no more than this part of the window kept free, so that small windows hold research, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Conversation:
     def __init__(self, opening: Iterable[Message], settings: LoopSettings, *, max_output_tokens: int) -> None:
         self._entries = [_Entry(message, _estimate(message)) for message in opening]
         self._window_tokens = settings.context_tokens
-        self._max_output_tokens = max_output_tokens
+        self._max_output_tokens = min(max_output_tokens, settings.context_tokens // _MAX_OUTPUT_SHARE)
         self._keep = settings.keep_tool_results
         self._max_chars: int | None = None
         self._results = 0

@@ -17,7 +17,7 @@ class LoopSettings:
     context_tokens: int = 128_000
     """The model's window: prompt and reply together."""
     max_output_tokens: int = 8_192
-    """Room kept in the window for one reply, unless the question asks for another figure."""
+    """Room kept in the window for one reply, unless the question asks for another figure; at most a quarter of it."""
     keep_tool_results: int = 5
     """How many of the newest tool results a research turn shows in full; -1 for all."""
     max_tool_result_chars: int = 100_000
