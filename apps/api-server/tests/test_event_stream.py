@@ -2,7 +2,7 @@ import asyncio
 import socket
 
 import pytest
-from thinkpool_pipeline.events import MessageDelta
+from thinkpool_pipeline.events import MessageDelta, RunCancelled
 from thinkpool_pipeline.values import RunId
 from thinkpool_server.testing.memory_service import MemoryRunService
 from thinkpool_server.testing.scripts import begun_run
@@ -11,12 +11,13 @@ from thinkpool_server.testing.serving import served
 RUN = RunId("run-0001")
 
 
-@pytest.mark.parametrize(("heartbeat_seconds", "is_all_at_once"), [(0.1, True), (60, False)])
-async def test_a_reader_that_takes_nothing_is_dropped(heartbeat_seconds: float, is_all_at_once: bool) -> None:
+@pytest.mark.parametrize("is_run_over", [False, True])
+@pytest.mark.parametrize("is_all_at_once", [False, True])
+async def test_a_reader_that_takes_nothing_is_dropped(is_all_at_once: bool, is_run_over: bool) -> None:
     service = MemoryRunService(begun_run())
     async with (
         asyncio.timeout(10),
-        served(service, stream_send_timeout_seconds=0.2, heartbeat_seconds=heartbeat_seconds) as http,
+        served(service, stream_send_timeout_seconds=0.2, heartbeat_seconds=0.1) as http,
     ):
         await http.client.post("/v1/research", json={"query": "a"})
         host, port = http.url.removeprefix("http://").split(":")
@@ -31,9 +32,11 @@ async def test_a_reader_that_takes_nothing_is_dropped(heartbeat_seconds: float, 
                 service.append(RUN, MessageDelta(turn=1, text="x" * 100_000))
                 if not is_all_at_once:
                     assert (await http.client.get("/health")).status_code == 200
+            if is_run_over:
+                service.append(RUN, RunCancelled(by="client", partial_report=""))
             await service.readers_are(0)
         page = (await http.client.get(f"/v1/research/{RUN}/events?limit=1000")).json()
-        assert len(page["events"]) == 103
+        assert len(page["events"]) == 103 + is_run_over
 
 
 async def test_a_client_that_resets_its_connection_frees_its_reader() -> None:

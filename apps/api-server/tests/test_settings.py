@@ -73,6 +73,7 @@ def test_several_wrong_settings_are_named_at_once() -> None:
         ({"summary_llm_model_name": "m"}, "SUMMARY_LLM_BASE_URL"),
         ({"summary_llm_api_key": "k"}, "SUMMARY_LLM_BASE_URL"),
         ({"model_idle_seconds": 20, "model_total_seconds": 10}, "MODEL_IDLE_SECONDS"),
+        ({"heartbeat_seconds": 40}, "STREAM_SEND_TIMEOUT_SECONDS"),
         ({"cors_origins": "*", "cors_credentials": True}, "CORS_ORIGINS"),
         ({"host": "0.0.0.0"}, "HOST"),
         ({"host": "example.org"}, "HOST"),

@@ -299,6 +299,10 @@ class Settings(BaseSettings):
             "MODEL_IDLE_SECONDS should be at most MODEL_TOTAL_SECONDS",
         )
         _require(
+            self.heartbeat_seconds <= self.stream_send_timeout_seconds,
+            "STREAM_SEND_TIMEOUT_SECONDS should be at least HEARTBEAT_SECONDS: heartbeats find who takes nothing",
+        )
+        _require(
             not ("*" in self.cors_origins and self.cors_credentials),
             "CORS_ORIGINS should name its origins when CORS_CREDENTIALS is on",
         )
