@@ -34,13 +34,13 @@ def scan(root: Path, *, max_file_bytes: int) -> Scan:
         OSError: `root` itself cannot be listed.
 
     """
-    real_root = root.resolve()
+    real_root = _real(root)
     stamps: dict[str, Stamp] = {}
     too_large: list[str] = []
     for path in _files(real_root):
         document = path.relative_to(real_root).as_posix()
         try:
-            if path.is_symlink() and not path.resolve().is_relative_to(real_root):
+            if path.is_symlink() and not _real(path).is_relative_to(real_root):
                 continue
             status = path.stat()
             document.encode()  # a name that is not valid text has no id that JSON could carry
@@ -62,11 +62,15 @@ def content(root: Path, document: str, *, max_file_bytes: int) -> bytes:
         OSError: it cannot be read, or no longer lies below `root`.
 
     """
-    path = (root / document).resolve()
-    if not path.is_relative_to(root.resolve()):
+    path = _real(root / document)
+    if not path.is_relative_to(_real(root)):
         raise PermissionError("it lies outside the directory")
     with path.open("rb") as file:
         return file.read(max_file_bytes)
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # unlike Path.resolve, it does not mind links that go round
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -158,7 +158,7 @@ class KnowledgeBase:
         if found is None:
             return None
         title, text = found
-        end = _page_end(text, offset, max_characters)
+        end = page_end(text, offset, max_characters)
         return DocumentPage(
             document=document,
             title=title,
@@ -214,7 +214,8 @@ class KnowledgeBase:
             self._idle_readers.put(reader)
 
 
-def _page_end(text: str, offset: int, max_characters: int) -> int:
+def page_end(text: str, offset: int, max_characters: int) -> int:
+    """Where a page that starts at `offset` ends: in its second half, between paragraphs, lines or words if it can."""
     end = offset + max_characters
     if end >= len(text):
         return len(text)

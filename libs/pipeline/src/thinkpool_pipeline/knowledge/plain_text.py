@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from textwrap import dedent
 from typing import Literal
 
 from markdown_it import MarkdownIt
@@ -71,20 +72,18 @@ def decoded(content: bytes, *, is_html: bool = False) -> str:
     ):
         if content.startswith(mark):
             return _without_controls(content[len(mark) :].decode(encoding, "replace"))
-    try:
-        return _without_controls(content.decode("utf-8"))
-    except UnicodeDecodeError:
-        encoding = _declared_encoding(content) if is_html else "cp1252"
-        return _without_controls(content.decode(encoding, "replace"))
+    for encoding, errors in (("utf-8", "strict"), (_declared_encoding(content) if is_html else "", "replace")):
+        try:
+            return _without_controls(content.decode(encoding, errors))
+        except (LookupError, UnicodeError):
+            continue
+    return _without_controls(content.decode("cp1252", "replace"))
 
 
 def _declared_encoding(content: bytes) -> str:
     match = re.search(rb"charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", content[:2048], re.IGNORECASE)
-    try:
-        found = codecs.lookup(match.group(1).decode("ascii", "replace")) if match else codecs.lookup("cp1252")
-        return found.name if found.name != "utf-8" and b"".decode(found.name) == "" else "cp1252"
-    except LookupError:
-        return "cp1252"
+    declared = match.group(1).decode("ascii", "replace").lower() if match else ""
+    return "" if declared in ("utf-8", "utf8") else declared
 
 
 _CONTROLS = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127), " ")
@@ -103,7 +102,7 @@ def _joined(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    lines = [_CODE_INDENT + line.rstrip() if line.strip() else "" for line in text.expandtabs(4).split("\n")]
+    lines = [_CODE_INDENT + line.rstrip() if line.strip() else "" for line in dedent(text.expandtabs(4)).split("\n")]
     return "\n".join(lines).strip("\n").rstrip()
 
 
@@ -231,7 +230,7 @@ def _is_too_deep(text: str) -> bool:
 
 def _from_html(text: str) -> tuple[str, list[Block]]:
     if _is_too_deep(text):
-        return _from_text(re.sub(r"<[^<>]*>", " ", text))
+        return _from_text(re.sub(r"(?:<[^<>]*>\s*)+", " ", text))
     tree = LexborHTMLParser(text)
     title = tree.css_first("title")
     heading = tree.css_first("h1")

@@ -123,10 +123,11 @@ def _linked(reader: IndexReader, titles: Titles, terms: _Terms, scores: Mapping[
     best = sorted(scores, key=lambda passage_id: (-scores[passage_id], passage_id))[:_FOLLOWED]
     for passage_id, passage in zip(best, reader.passages(best), strict=True):
         lacked = terms.lacked_by(passage_id)
-        said = titles.said_in(passage.text)
         key = " ".join(words(passage.title))
-        saying = reader.matching("text : " + quoted(key), _POOL) if key in titles.passages else frozenset[int]()
-        for other in (said | saying) - {passage_id}:
+        own = titles.passages.get(key, ())
+        said = titles.said_in(passage.text).difference(own)
+        saying = reader.saying(key, passage_id, _POOL) if own else frozenset[int]()
+        for other in said | saying:
             link = _SAYS_TITLE if other in said else _TITLE_IS_SAID
             gain = _LINK_GAIN * scores[passage_id] * (link + _WORDS_GAIN * terms.share(other, lacked))
             gained[other] = gained.get(other, 0.0) + gain

@@ -44,6 +44,11 @@ _FEW_PASSAGES = 30
 
 _BEST = "SELECT rowid, -bm25(words, 2.0, 1.5, 1.0) AS score FROM words WHERE words MATCH ? ORDER BY score DESC LIMIT ?"
 
+_SAYING = """
+SELECT words.rowid FROM words JOIN passages ON passages.id = words.rowid
+WHERE words MATCH ? AND document_id != (SELECT document_id FROM passages WHERE id = ?) LIMIT ?
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundPassage:
@@ -164,6 +169,11 @@ class IndexReader:
     def matching(self, match: str, limit: int) -> frozenset[int]:
         """Ids of at most `limit` passages that match."""
         rows = self._connection.execute("SELECT rowid FROM words WHERE words MATCH ? LIMIT ?", (match, limit))
+        return frozenset(row[0] for row in rows)
+
+    def saying(self, phrase: str, passage_id: int, limit: int) -> frozenset[int]:
+        """Ids of at most `limit` passages, of other documents than that of `passage_id`, whose text says the phrase."""
+        rows = self._connection.execute(_SAYING, ("text : " + quoted(phrase), passage_id, limit))
         return frozenset(row[0] for row in rows)
 
     def passages(self, ids: Sequence[int]) -> list[FoundPassage]:

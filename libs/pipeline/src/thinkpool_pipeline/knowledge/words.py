@@ -22,8 +22,9 @@ while who who's whom whose why will with within without won't work works would y
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 """Words that say how something is asked and not what about."""
 
-_ENDINGS = ("ations", "ation", "ingly", "edly", "ings", "ing", "ies", "ied", "ers", "ed", "er", "es", "ly", "s", "e")
+_ENDINGS = ("ions", "ion", "ingly", "edly", "ings", "ing", "ies", "ied", "ers", "ed", "er", "es", "ly", "s", "e")
 _FEWEST_LETTERS_LEFT = 3
+_FEWEST_LEFT_OF = {"ion": 5, "ions": 5, "s": 2}  # or `station` would be `state`, and `ids` not `id`
 
 
 def words(text: str) -> list[str]:
@@ -42,7 +43,7 @@ def stem(word: str) -> str:
     """A word in lower case without its inflection: `resumes`, `resumed` and `resuming` have one stem."""
     word = word.removesuffix("'s").removesuffix("’s")
     for ending in _ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= _FEWEST_LETTERS_LEFT:
+        if word.endswith(ending) and len(word) - len(ending) >= _FEWEST_LEFT_OF.get(ending, _FEWEST_LETTERS_LEFT):
             if ending == "s" and word.endswith(("ss", "us", "is")):
                 continue
             word = word[: -len(ending)] + ("y" if ending in ("ies", "ied") else "")

@@ -33,6 +33,8 @@ _WORDS_A_DELTA = 8
 _DELTAS_BETWEEN_BREATHS = 8
 _MOST_TURNS = 4
 """Searches, reading, searches of the second hop, reading."""
+_NARROW_QUERIES = 3
+"""Queries that the local documents are searched for, when a wider one follows."""
 _READ_THOUGHT = "These sources look best by their rank in the searches."
 _HOP_THOUGHT = "The best passages mention names that the question does not; they may hold the rest of the answer."
 
@@ -82,16 +84,14 @@ def _next_step(known: Investigation, planned: Plan, tools: Sequence[ToolSpec]) -
     latest = known.of_turn(known.turns)
     if not known.turns:
         calls = _searches(planned.queries, offered, turn, wider=planned.wider)
-        return _thoughts(planned), _says("Searching for", planned.queries if calls else ()), calls
+        return _thoughts(planned), _says("Searching for", _queries(calls)), calls
     if turn <= _MOST_TURNS and any(finding.call.name in SEARCHES for finding in latest):
         sources = sources_to_read(known, latest)
         if calls := _reads(sources, offered, turn):
             titles = [source.title for source in sources]
             return _READ_THOUGHT, _says("Reading", titles), calls
-    if turn < _MOST_TURNS and known.evidence:
-        queries = hop_queries(known)
-        if calls := _searches(queries, offered, turn):
-            return _HOP_THOUGHT, _says("Following up", queries), calls
+    if turn < _MOST_TURNS and known.evidence and (calls := _searches(hop_queries(known), offered, turn)):
+        return _HOP_THOUGHT, _says("Following up", _queries(calls)), calls
     sources = len({cited.source_id for cited in known.evidence})
     return "", f"The search is done: {len(known.evidence)} passages from {sources} sources.", ()
 
@@ -103,6 +103,10 @@ def _thoughts(planned: Plan) -> str:
     return f"The question asks {count}: {aspects}.{named}"
 
 
+def _queries(calls: Sequence[ToolCall]) -> list[str]:
+    return list(dict.fromkeys(str(call.arguments["query"]) for call in calls))
+
+
 def _says(what: str, items: Sequence[str]) -> str:
     return f"{what} {', '.join(f'“{item}”' for item in items)}." if items else "There is nothing to search for."
 
@@ -110,9 +114,9 @@ def _says(what: str, items: Sequence[str]) -> str:
 def _searches(
     queries: Sequence[str], offered: dict[str, ToolSpec], turn: int, *, wider: str = ""
 ) -> tuple[ToolCall, ...]:
-    wanted = [(name, query) for query in queries for name in SEARCHES if name in offered]
-    if wider and wanted and "search_documents" in offered:
-        wanted.append(("search_documents", wider))
+    local = [*queries[:_NARROW_QUERIES], wider] if wider else queries
+    by_tool = {"search_documents": local, "web_search": queries}
+    wanted = ((name, query) for name in SEARCHES if name in offered for query in by_tool[name])
     return _numbered(((name, {"query": query}) for name, query in wanted), turn)
 
 
@@ -130,7 +134,7 @@ def _numbered(wanted: Iterator[tuple[str, JsonObject]], turn: int) -> tuple[Tool
 
 async def _stream(kind: Literal["reasoning", "text"], text: str, on_delta: OnDelta | None) -> None:
     """Hands the text on a few words at a time."""
-    if on_delta is None:
+    if on_delta is None or not text:
         return
     words = text.split(" ")
     for number, start in enumerate(range(0, len(words), _WORDS_A_DELTA)):

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from thinkpool_pipeline.knowledge.words import content_words, stem, stems
 from thinkpool_pipeline.models.researcher.investigation import Finding, Investigation
@@ -13,6 +14,8 @@ from thinkpool_pipeline.values import CitedPassage, Passage
 _MOST_READS = 3
 _MOST_HOP_QUERIES = 3
 _FOLLOWED_PASSAGES = 5
+_FOLLOWED_CHARACTERS = 2_000
+"""Of each: a passage may be a whole page, and this is worked off in one go."""
 _LACKED_WORDS = 6
 _LONE_WORD_FACTOR = 0.6
 _RANK_DAMPING = 5
@@ -32,7 +35,8 @@ def sources_to_read(investigation: Investigation, findings: Sequence[Finding]) -
 
 def hop_queries(investigation: Investigation) -> list[str]:
     """Queries for names that the best passages say and the question does not, with the words that are still open."""
-    best = sorted(_ranked(investigation.searches), key=lambda item: -item[1])[:_FOLLOWED_PASSAGES]
+    ranked = sorted(_ranked(investigation.searches), key=lambda item: -item[1])[:_FOLLOWED_PASSAGES]
+    best = [(_beginning(cited), gain) for cited, gain in ranked]
     known = {stems(query) for query in investigation.queries}
     known |= {stems(cited.passage.title) for cited in investigation.evidence}
     question_stems = stems(investigation.question)
@@ -48,6 +52,10 @@ def hop_queries(investigation: Investigation) -> list[str]:
     chosen = sorted(scores, key=lambda name: -scores[name])
     queries = {stems(query): query for query in (" ".join([name, *lacked[name]]) for name in chosen)}
     return [query for key, query in queries.items() if key not in known][:_MOST_HOP_QUERIES]
+
+
+def _beginning(cited: CitedPassage) -> CitedPassage:
+    return replace(cited, passage=replace(cited.passage, text=cited.passage.text[:_FOLLOWED_CHARACTERS]))
 
 
 def _weighted_names(question: str, cited: CitedPassage) -> Mapping[str, float]:

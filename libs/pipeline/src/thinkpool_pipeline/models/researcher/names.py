@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from thinkpool_pipeline.knowledge.words import STOP_WORDS
 
-_CAPITAL = r"[^\W\d_a-zß-öø-ÿ][\w'’&-]*"
+_CAPITAL = r"[^\W\d_a-zß-öø-ÿ](?:[^\W_]|['’&-])*(?!\w)"
 _LINKING = r"(?:of|the|de|del|der|di|du|la|le|van|von|for)"
 _NAME = re.compile(
     r"[\"“«]([^\"”»\n]{3,80})[\"”»]"  # something quoted

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from thinkpool_pipeline.knowledge.words import STOP_WORDS, content_words, stem, stems
 from thinkpool_pipeline.models.researcher.names import names
-from thinkpool_pipeline.models.researcher.synonyms import SYNONYMS
+from thinkpool_pipeline.models.researcher.synonyms import SYNONYM_WORDS
 
 _MOST_QUERIES = 4
 _MOST_ASPECTS = 4
@@ -61,8 +61,8 @@ def plan(question: str) -> Plan:
 
 def _wider(question: str) -> str:
     own = content_words(question)
-    others = sorted({other for word in own for other in SYNONYMS.get(stem(word), ())} - stems(question))
-    return " ".join([*own, *others]) if others else ""
+    others = [other for word in own for other in SYNONYM_WORDS.get(stem(word), ())]
+    return " ".join(dict.fromkeys([*own, *others])) if others else ""
 
 
 def _is_subject(name: str, question: str) -> bool:

@@ -33,7 +33,7 @@ _COPULAS = frozenset({"is", "are", "was", "were", "means", "holds", "says"})
 _DANGLING_FACTOR = 0.75
 _FRAGMENT_FACTOR = 0.9
 _LONG_SENTENCE_WORDS = 25
-_MOST_LISTED = 5
+_MOST_LISTED = 3
 _PAIR_REACH = 3
 
 
@@ -76,10 +76,11 @@ class Asked:
     def coverage(self, stems: Iterable[str]) -> float:
         """The share of the question's weight that these stems have: 0 to 1. A synonym has half of the word's."""
         total = sum(self.weights.values())
-        return sum(self.parts(stems).values()) / total if total else 0.0
+        parts = self._parts(stems)
+        # In the question's order: a set's differs between processes, and so would the last digit of the sum.
+        return sum(parts.get(word, 0.0) for word in self.weights) / total if total else 0.0
 
-    def parts(self, stems: Iterable[str]) -> dict[str, float]:
-        """What these stems have of the weight of each of the question's."""
+    def _parts(self, stems: Iterable[str]) -> dict[str, float]:
         parts: dict[str, float] = {}
         for word in frozenset(stems):
             if word in self.weights:
@@ -116,19 +117,13 @@ def _is_known(word: str, count: int, evidence: Sequence[frozenset[str]]) -> bool
 
 
 def bears_on(question: Asked, sentence: Sentence) -> bool:
-    """Whether a sentence has enough of the question to be worth telling.
-
-    A word of the question counts as one; as less in the title or heading only; as a little more in both.
-    """
+    """Whether a sentence has enough of the question to be worth telling."""
     count = len(question.weights)
     if 2 * question.known_words < count:
         return False
     if len({*question.subject} & sentence.stems) < _SUBJECT_SHARE * len(question.subject):
         return False
-    own = question.coverage(sentence.stems)
-    context = question.coverage(sentence.context)
-    both = question.coverage(sentence.stems | sentence.context)
-    share = own + _CONTEXT_SHARE * (both - own) + _EMPHASIS * (own + context - both)
+    share = _share(question, sentence)
     expected = max(question.known_words, ceil(_LEAST_EXPECTED * count))
     return share * count >= _ENOUGH[min(expected, len(_ENOUGH)) - 1]
 
@@ -140,11 +135,9 @@ def is_on_topic(question: Asked, sentence: Sentence) -> bool:
 
 def relevance(question: Asked, sentence: Sentence) -> float:
     """0 for a sentence that has nothing of the question, about 1 for one that has all of it."""
-    own = question.coverage(sentence.stems)
-    if not own:
+    if not question.coverage(sentence.stems):
         return 0.0
-    around = question.coverage(sentence.stems | sentence.context) - own
-    score = own + _CONTEXT_SHARE * around + _PAIR_BONUS * _pairs_share(question, sentence.ordered_stems)
+    score = _share(question, sentence) + _PAIR_BONUS * _pairs_share(question, sentence.ordered_stems)
     score += _KIND_BONUS * _has_kind(question.text, sentence.text)
     if question.subject:
         score += _defining(question.subject, sentence.text)
@@ -157,6 +150,14 @@ def relevance(question: Asked, sentence: Sentence) -> float:
     listed = len(_LISTING.findall(sentence.text))
     score *= min(1.0, (_MOST_LISTED / max(listed, 1)) ** 0.5)
     return score * min(1.0, (_LONG_SENTENCE_WORDS / max(len(sentence.ordered_stems), 1)) ** 0.5)
+
+
+def _share(question: Asked, sentence: Sentence) -> float:
+    """How much of the question it has: a word counts less in the title or heading only, and a little more in both."""
+    own = question.coverage(sentence.stems)
+    context = question.coverage(sentence.context)
+    both = question.coverage(sentence.stems | sentence.context)
+    return own + _CONTEXT_SHARE * (both - own) + _EMPHASIS * (own + context - both)
 
 
 def _defining(subject: Sequence[str], sentence: str) -> float:

@@ -13,7 +13,7 @@ from thinkpool_pipeline.values import CitedPassage
 _LEAST_OF_BEST = 0.45
 """What a finding must score, against the best sentence, once there are a few."""
 _FEW_FINDINGS = 4
-_LEAST_OF_SECOND = 0.3
+_LEAST_OF_SECOND = 0.2
 """The same, when it is all that a second source has."""
 _ANSWER_OF_BEST = 0.6
 _LEAST_NEW = 0.05
@@ -26,8 +26,7 @@ _LEAST_UNCOVERED = 0.1
 _MOST_ANSWERS = 3
 _MOST_FINDINGS = 12
 _NEAR_DUPLICATE = 0.7
-_PASSAGES_BETWEEN_BREATHS = 4
-_SENTENCES_BETWEEN_BREATHS = 100
+_SENTENCES_BETWEEN_BREATHS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +63,10 @@ async def select(question: str, aspects: Sequence[str], evidence: Sequence[Cited
 
 async def _all_sentences(evidence: Sequence[CitedPassage]) -> list[Sentence]:
     seen: dict[str, Sentence] = {}
-    for number, cited in enumerate(evidence):
-        for sentence in sentences(number, cited):
-            seen.setdefault("".join(sentence.text.split()), sentence)
-        if number % _PASSAGES_BETWEEN_BREATHS == 0:
+    every = (sentence for number, cited in enumerate(evidence) for sentence in sentences(number, cited))
+    for count, sentence in enumerate(every):
+        seen.setdefault("".join(sentence.text.split()), sentence)
+        if count % _SENTENCES_BETWEEN_BREATHS == 0:
             await asyncio.sleep(0)
     return list(seen.values())
 

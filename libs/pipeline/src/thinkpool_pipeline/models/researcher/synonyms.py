@@ -43,14 +43,17 @@ nationality citizen
 """
 
 
-def _synonyms() -> Mapping[str, frozenset[str]]:
-    related: dict[str, set[str]] = {}
+def _synonyms() -> Mapping[str, tuple[str, ...]]:
+    related: dict[str, dict[str, None]] = {}
     for line in _GROUPS.split("\n"):
-        group = {stem(word) for word in line.split()}
+        group = line.split()
         for word in group:
-            related.setdefault(word, set()).update(group - {word})
-    return {word: frozenset(others) for word, others in related.items()}
+            related.setdefault(stem(word), {}).update(dict.fromkeys(other for other in group if other != word))
+    return {word: tuple(others) for word, others in related.items()}
 
 
-SYNONYMS = _synonyms()
+SYNONYM_WORDS = _synonyms()
+"""Words that may stand for a stem."""
+
+SYNONYMS = {word: frozenset(map(stem, others)) for word, others in SYNONYM_WORDS.items()}
 """Stems that may stand for a stem."""
