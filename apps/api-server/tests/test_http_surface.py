@@ -170,5 +170,7 @@ async def test_a_named_origin_may_call_without_a_key_for_the_preflight() -> None
 
 
 def test_the_api_describes_itself() -> None:
-    paths = create_app(Settings(), memory_runtime(MemoryRunService())).openapi()["paths"]
+    description = create_app(Settings(), memory_runtime(MemoryRunService())).openapi()
+    paths = description["paths"]
     assert {"/v1/research", "/v1/research/{run_id}/events", "/v1/chat/completions", "/health"} <= paths.keys()
+    assert "HTTPValidationError" not in str(description)

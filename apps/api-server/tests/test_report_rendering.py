@@ -6,7 +6,7 @@ from thinkpool_server.report_rendering import report_page
 _TAGS = frozenset(
     "html head meta title body main h1 p a ul li ol strong code pre blockquote table thead tbody tr th td".split()  # noqa: SIM905 -- a list of 21 strings reads worse
 )
-_ATTRIBUTES = {"href", "title", "rel", "lang", "charset", "start", "style", "class"}
+_ATTRIBUTES = {"href", "title", "rel", "lang", "charset", "start", "value", "style", "class"}
 
 SCRIPTS = [
     "<script>alert(1)</script>",
@@ -122,6 +122,12 @@ def test_a_report_is_rendered_with_links_tables_and_sources() -> None:
     assert '<a href="https://sky.example/?a=1&amp;b=2" rel="noopener noreferrer nofollow ugc">Sky</a>' in page
     assert "<table>" in page
     assert "Blue.[1]" in page
+
+
+def test_sources_keep_their_numbers() -> None:
+    page = report_page("1. one\n3. three\n12. twelve\n\n- none\n", title="t")
+    assert '<li value="1">one</li>\n<li value="3">three</li>\n<li value="12">twelve</li>' in page
+    assert "<li>none</li>" in page
 
 
 def test_mail_links_are_kept() -> None:

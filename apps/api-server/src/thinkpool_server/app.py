@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -26,6 +26,9 @@ BuildRuntime: TypeAlias = Callable[[Settings], AbstractAsyncContextManager[Runti
 """Opens everything that routes need, and closes it."""
 
 _ROUTERS = (research.router, chat.router, models.router, operations.router)
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "RFC 9457 problem details; on OpenAI's routes, OpenAI's error object."}
+}
 _LAG_PROBE_SECONDS = 0.25
 
 
@@ -53,7 +56,7 @@ def create_app(settings: Settings, build_runtime: BuildRuntime) -> FastAPI:
         redirect_slashes=False,  # a redirect would be built from the Host header
     )
     for router in _ROUTERS:
-        app.include_router(router)
+        app.include_router(router, responses=_REFUSALS)
     app.add_exception_handler(PipelineError, on_pipeline_error)
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(HTTPException, on_http_exception)

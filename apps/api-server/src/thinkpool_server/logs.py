@@ -81,6 +81,7 @@ class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):
         def hide_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
             for name in event.keys() & hidden:
                 event[name] = REDACTED
+            event.pop("color_message", None)  # uvicorn's, for terminals
             return event
 
         super().__init__(

@@ -20,10 +20,16 @@ _LINK = re.compile(r"(https?://|mailto:)", re.IGNORECASE)
 
 
 class _Renderer(RendererHTML):
-    """Writes links that tell their target nothing of where they were followed."""
+    """Writes links that tell their target nothing of where they were followed, and lists that keep their numbers."""
 
     def link_open(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
         tokens[index].attrSet("rel", "noopener noreferrer nofollow ugc")
+        return self.renderToken(tokens, index, options, env)
+
+    def list_item_open(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+        number = tokens[index].info  # Markdown counts on from the first; sources leave numbers out
+        if number.isdigit():
+            tokens[index].attrSet("value", number)
         return self.renderToken(tokens, index, options, env)
 
 

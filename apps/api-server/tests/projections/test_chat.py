@@ -46,7 +46,7 @@ def test_the_report_is_the_content_once_and_thinking_stands_apart(one_by_one: bo
     chunks = streamed(*completed_run(), one_by_one=one_by_one)
     assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert joined(chunks, "content") == REPORT
-    assert joined(chunks, "reasoning_content") == "Let me look. I search.\n\nNow write."
+    assert joined(chunks, "reasoning_content") == "Let me look.\n\nI search.\n\nNow write."
     assert [chunk["choices"][0]["finish_reason"] for chunk in chunks][-2:] == [None, "stop"]
     assert chunks[-2]["choices"][0]["delta"]["annotations"][0]["url_citation"]["url"] == "https://sky.example/"
     assert {chunk["id"] for chunk in chunks} == {"chatcmpl-r1"}
@@ -148,7 +148,7 @@ def test_a_whole_answer_holds_the_report_once_and_thinking_apart() -> None:
     body = answer.body()
     message = body["choices"][0]["message"]
     assert message["content"] == REPORT
-    assert message["reasoning_content"] == "Let me look. I search.\n\nNow write."
+    assert message["reasoning_content"] == "Let me look.\n\nI search.\n\nNow write."
     assert message["annotations"][0]["url_citation"]["end_index"] == 19
     assert body["usage"]["completion_tokens_details"] == {"reasoning_tokens": 5}
 

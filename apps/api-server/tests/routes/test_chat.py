@@ -26,7 +26,7 @@ async def test_a_whole_answer_is_the_report_once_with_thinking_sources_and_usage
         answer = raw.parse()
     choice = answer.choices[0]
     assert (choice.message.content, choice.finish_reason) == (REPORT, "stop")
-    assert choice.message.reasoning_content == "Let me look. I search.\n\nNow write."
+    assert choice.message.reasoning_content == "Let me look.\n\nI search.\n\nNow write."
     citation = choice.message.annotations[0].url_citation
     assert REPORT[citation.start_index : citation.end_index] == "The sky is blue.[1]"
     assert (citation.url, citation.title) == ("https://sky.example/", "Sky")
@@ -45,7 +45,7 @@ async def test_a_streamed_answer_is_the_same(has_usage: bool) -> None:
     choices = [chunk.choices[0] for chunk in chunks if chunk.choices]
     assert "".join(choice.delta.content or "" for choice in choices) == REPORT
     thinking = "".join(getattr(choice.delta, "reasoning_content", None) or "" for choice in choices)
-    assert thinking == "Let me look. I search.\n\nNow write."
+    assert thinking == "Let me look.\n\nI search.\n\nNow write."
     assert choices[0].delta.role == "assistant"
     assert choices[-1].finish_reason == "stop"
     assert choices[-2].delta.annotations[0]["url_citation"]["title"] == "Sky"

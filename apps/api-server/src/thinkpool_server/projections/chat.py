@@ -29,6 +29,8 @@ from thinkpool_server.error_responses import openai_error
 
 DONE = b"data: [DONE]\n\n"
 
+_NO_PART = (0, "")  # of thinking: a turn and whether it is reasoning or words
+
 _TYPES = frozenset(
     kind.type
     for kind in (
@@ -89,7 +91,7 @@ class ChatStream:
         self._has_usage = has_usage
         self._sent = ""
         self._written = ""
-        self._thinking_turn = 0
+        self._thinking_part = _NO_PART
         self._finish_reason: FinishReason = "stop"
         self._report_turn = 0
         self.is_done = False
@@ -113,7 +115,7 @@ class ChatStream:
             return
         match stored.event():
             case ReasoningDelta(turn=turn, text=text) | MessageDelta(turn=turn, text=text):
-                yield self._thinking(turn, text)
+                yield self._thinking((turn, stored.type), text)
             case ReportDelta(turn=turn, text=text):
                 self._report_turn = turn
                 self._written += text
@@ -132,10 +134,10 @@ class ChatStream:
             case _:
                 pass
 
-    def _thinking(self, turn: int, text: str) -> bytes:
-        is_next_turn = self._thinking_turn not in (0, turn)
-        self._thinking_turn = turn
-        return self._chunk({"reasoning_content": f"\n\n{text}" if is_next_turn else text})
+    def _thinking(self, part: tuple[int, str], text: str) -> bytes:
+        is_next_part = self._thinking_part not in (_NO_PART, part)
+        self._thinking_part = part
+        return self._chunk({"reasoning_content": f"\n\n{text}" if is_next_part else text})
 
     def _of_report(self) -> Iterator[bytes]:
         if self._written.startswith(self._sent):
@@ -176,7 +178,7 @@ class ChatAnswer:
 
     def __init__(self, head: ChatHead) -> None:
         self._head = head
-        self._thinking: dict[int, list[str]] = {}
+        self._thinking: dict[tuple[int, str], list[str]] = {}
         self._finish_reason: FinishReason = "stop"
         self._completed: RunCompleted | None = None
         self.failure: ChatFailure | None = None
@@ -223,9 +225,9 @@ class ChatAnswer:
     def _add(self, stored: StoredEvent) -> None:
         match stored.event():
             case ReasoningDelta(turn=turn, text=text) | MessageDelta(turn=turn, text=text):
-                self._thinking.setdefault(turn, []).append(text)
+                self._thinking.setdefault((turn, stored.type), []).append(text)
             case TurnRetracted(turn=turn):
-                self._thinking.pop(turn, None)
+                self._thinking = {part: texts for part, texts in self._thinking.items() if part[0] != turn}
             case TurnFinished(finish_reason=reason):
                 self._finish_reason = reason
             case RunCompleted() as done:

@@ -52,7 +52,7 @@ def researched_run() -> tuple[RunEvent, ...]:
         *begun_run(),
         ReasoningDelta(turn=1, text="Let me "),
         ReasoningDelta(turn=1, text="look."),
-        MessageDelta(turn=1, text=" I search."),
+        MessageDelta(turn=1, text="I search."),
         TurnFinished(turn=1, usage=USAGE, finish_reason="tool_calls", duration_seconds=0.1),
         ToolStarted(turn=1, call_id="c1", name="search_documents", arguments={"query": "sky"}, attempt=1),
         SourceFound(
