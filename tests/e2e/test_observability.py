@@ -45,7 +45,7 @@ async def test_pool_queue_limiter_run_and_upstream_figures_move_with_the_runs(
         await upstream.ledger.until(lambda ledger: any(entry.step == "turn/2" for entry in ledger.entries))
         assert await server.metric('tp_pool_pipelines{state="in_use"}') == 1
         assert await server.metric("tp_active_requests") == 1
-        assert await server.metric("tp_queued_requests") == 1
+        assert await server.metric("tp_queued_runs") == 1
         await server.cancel(first)
         await server.events(second)
         assert await server.metric('tp_pool_pipelines{state="in_use"}') == 0

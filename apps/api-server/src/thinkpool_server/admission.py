@@ -101,6 +101,10 @@ class Admission:
         if executed_seconds is not None:
             self._durations.append(executed_seconds)
 
+    def knows(self, run_id: RunId) -> bool:
+        """Whether the run waits or executes."""
+        return run_id in self._waiting or run_id in self._executing
+
     def is_waiting(self, run_id: RunId) -> bool:
         """Whether the run waits."""
         return run_id in self._waiting

@@ -223,15 +223,17 @@ class EventLogRunService:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     async def _find(self, run_id: RunId, fingerprint: str) -> RunRecord | None:
-        creating = self._creating.get(run_id)
-        if creating is not None:
-            await asyncio.shield(creating)
-        run = await self._log.get(run_id)
-        if run is None:
-            return None
-        if run.fingerprint != fingerprint:
-            raise IdempotencyConflict
-        return run.record
+        """The run of this id; None only when no other request is making it at this moment."""
+        while True:
+            creating = self._creating.get(run_id)
+            if creating is not None:
+                await asyncio.shield(creating)
+            run = await self._log.get(run_id)
+            if run is None and (run_id in self._creating or self._admission.knows(run_id)):
+                continue
+            if run is not None and run.fingerprint != fingerprint:
+                raise IdempotencyConflict
+            return None if run is None else run.record
 
     async def _end_waiting(self, run_id: RunId, by: CancelledBy) -> bool:
         run = await self._log.get(run_id)

@@ -14,6 +14,9 @@ from thinkpool_pipeline.tools.web_search import WebSearch, WebSearchSettings
 
 from thinkpool_server.settings import Secret, Settings
 
+MODEL_PATIENCE_SECONDS = 30.0
+"""How long a turn waits for an endpoint that has just failed: a short outage is not to end runs."""
+
 
 def make_models(settings: Settings, outward: Outward) -> dict[str, Model]:
     """The models on offer by name, the default first; the builtin researcher is always among them."""
@@ -27,7 +30,10 @@ def make_models(settings: Settings, outward: Outward) -> dict[str, Model]:
             idle_seconds=settings.model_idle_seconds,
             total_seconds=settings.model_total_seconds,
         )
-        upstream = outward.upstream("model", UpstreamSettings(max_retries=settings.model_max_attempts - 1))
+        upstream = outward.upstream(
+            "model",
+            UpstreamSettings(max_retries=settings.model_max_attempts - 1, open_patience_seconds=MODEL_PATIENCE_SECONDS),
+        )
         models[settings.model_name] = OpenAICompatibleModel(upstream, endpoint)
     models[builtin.name] = builtin
     return models
@@ -63,7 +69,8 @@ def _extractor(settings: Settings, outward: Outward) -> Model | None:
         idle_seconds=settings.model_idle_seconds,
         total_seconds=settings.model_total_seconds,
     )
-    return OpenAICompatibleModel(outward.upstream("extraction"), endpoint)
+    patience = UpstreamSettings(open_patience_seconds=MODEL_PATIENCE_SECONDS)
+    return OpenAICompatibleModel(outward.upstream("extraction", patience), endpoint)
 
 
 def _revealed(secret: Secret | None) -> str:

@@ -18,6 +18,9 @@ from thinkpool_server.settings import Settings
 BACKLOG = 2048
 """Connections that the kernel holds while the loop is busy."""
 
+KEEP_ALIVE_SECONDS = 90
+"""How long an idle connection is kept: longer than proxies and clients keep theirs, so that they close it, not we."""
+
 EXIT_FORCED = 1
 """The exit code after a second signal; runs in flight go on at the next start."""
 
@@ -71,6 +74,7 @@ async def serve(
         log_config=None,
         server_header=False,
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_seconds),
     )
     await _Server(config, announce=announce, drain=drain).serve(sockets=[listener])

@@ -1,0 +1,437 @@
+"""The run service, the supervisor and housekeeping on a real event log, engine and pool; the pipelines are doubles."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from thinkpool_pipeline.errors import EventsExpired, ModelUnavailable, QueueFull, ShuttingDown, UnknownRun
+from thinkpool_pipeline.events import (
+    ReportDelta,
+    RunCancelled,
+    RunCompleted,
+    RunEvent,
+    RunFailed,
+    RunQueued,
+    SourceFound,
+    TurnFinished,
+    TurnStarted,
+)
+from thinkpool_pipeline.pool import PipelinePool
+from thinkpool_pipeline.protocols import Journal, Outcome
+from thinkpool_pipeline.testing.event_checker import check_event_log
+from thinkpool_pipeline.values import Answer, Message, Question, RunId, Seq, SourceId, StepName, Usage
+from thinkpool_server.admission import Admission
+from thinkpool_server.engine import DbosEngine, EngineLimits
+from thinkpool_server.errors import IdempotencyConflict, InvalidCursor
+from thinkpool_server.event_log import EventLog
+from thinkpool_server.housekeeping import Housekeeping
+from thinkpool_server.run_service import EventLogRunService, ticket_of
+from thinkpool_server.runs import RunRecord, Submission, Tenant
+from thinkpool_server.service_statistics import PoolFigures, ServiceStatistics
+from thinkpool_server.supervisor import MAX_IDLE_ATTEMPTS, Supervisor
+
+A, B = Tenant("a"), Tenant("b")
+USAGE = Usage(output_tokens=1)
+FIGURES = ServiceStatistics(
+    active_runs=0,
+    queued_runs=0,
+    pool=PoolFigures(size=1, idle=1, in_use=0, waiting=0, broken=0, replaced=0),
+    limiter=None,  # pyright: ignore[reportArgumentType] -- never looked at
+    engine="test",
+)
+
+
+class Pipelines:
+    """Pipelines that do what the question says."""
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+        self.working = asyncio.Semaphore(0)
+        self.order: list[str] = []
+
+    async def make(self, number: int) -> "ObedientPipeline":
+        return ObedientPipeline(number, self)
+
+
+@dataclass(frozen=True)
+class ObedientPipeline:
+    number: int
+    pipelines: Pipelines
+    model_name: str = "obedient"
+
+    async def run(self, question: Question, journal: Journal) -> Answer:
+        self.pipelines.order.append(question.text)
+        self.pipelines.working.release()
+        if "fail" in question.text:
+            raise ModelUnavailable
+        if "bug" in question.text:
+            raise ZeroDivisionError("a secret")
+        if "wait" in question.text and not journal.torn.turns:
+            journal.emit(
+                SourceFound(source_id=SourceId(1), document="d", url=None, title="Found", snippet="A known fact.")
+            )
+        if "wait" in question.text:
+            await self.pipelines.release.wait()
+
+        async def write() -> Outcome[Usage]:
+            journal.emit(TurnStarted(turn=1, purpose="report"))
+            journal.emit(ReportDelta(turn=1, text=f"About {question.text}"))
+            finished = TurnFinished(turn=1, usage=USAGE, finish_reason="stop", duration_seconds=0.0)
+            return Outcome(value=USAGE, events=(finished,))
+
+        return Answer(report=f"About {question.text}", usage=await journal.step(StepName("report"), Usage, write))
+
+    async def is_healthy(self) -> bool:
+        return True
+
+    async def aclose(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class World:
+    service: EventLogRunService
+    log: EventLog
+    engine: DbosEngine
+    supervisor: Supervisor
+    admission: Admission
+    pool: PipelinePool
+    pipelines: Pipelines
+
+    def housekeeping(self, *, retention_seconds: float = 1e9) -> Housekeeping:
+        return Housekeeping(
+            self.service, self.log, self.engine, queue_timeout_seconds=1e9, retention_seconds=retention_seconds
+        )
+
+    async def submit(self, text: str, **fields: object) -> RunRecord:
+        record, is_new = await self.service.submit(submission(text, **fields))
+        assert is_new
+        return record
+
+    async def ended(self, run_id: RunId) -> list[RunEvent]:
+        events: list[RunEvent] = []
+        async with asyncio.timeout(15), self.log.follow(run_id, after=Seq(0)) as reader:
+            async for batch in reader:
+                events += [stored.event() for stored in batch if stored.seq]
+        check_event_log(events)
+        return events
+
+
+def submission(text: str, **fields: object) -> Submission:
+    question = Question(messages=(Message(role="user", content=text),))
+    return replace(Submission(tenant=A, question=question), **fields)  # pyright: ignore[reportArgumentType] -- a test's own fields
+
+
+@asynccontextmanager
+async def background(work: Callable[[], object]) -> AsyncGenerator[None]:
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(work())  # pyright: ignore[reportArgumentType] -- a coroutine function
+        yield
+        running.cancel()
+
+
+@asynccontextmanager
+async def open_world(path: Path, *, slots: int = 2, max_queued: int = 10) -> AsyncGenerator[World]:
+    pipelines = Pipelines()
+    async with AsyncExitStack() as stack:
+        log = EventLog(path / "runs.db")
+        stack.callback(log.close)
+        await stack.enter_async_context(background(log.run))
+        pool = await stack.enter_async_context(PipelinePool(pipelines.make, slots))
+        admission = Admission(slots=slots, max_queued=max_queued, last_arrival=await log.last_arrival())
+        unfinished = await log.unfinished()
+        for run in unfinished:
+            admission.readmit(ticket_of(run))
+        supervisor = Supervisor(log, pool, admission, replica="here")
+        limits = EngineLimits(in_deployment=slots, in_replica=slots, per_tenant=slots)
+        engine = await stack.enter_async_context(DbosEngine(path / "runs.db", supervisor.execute, limits))
+        service = EventLogRunService(
+            log, engine, supervisor, admission, disconnect_grace_seconds=0, statistics=lambda: FIGURES
+        )
+        stack.push_async_callback(supervisor.drain, 0.0)
+        stack.callback(log.drain)
+        await service.recover(unfinished)
+        await stack.enter_async_context(background(service.feed))
+        yield World(service, log, engine, supervisor, admission, pool, pipelines)
+        engine.stop_claiming()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(tmp_path) as opened:
+        yield opened
+
+
+async def waiting_run(world: World, text: str = "wait") -> RunRecord:
+    """A run that a pipeline works on until it is released."""
+    record = await world.submit(text)
+    async with asyncio.timeout(10):
+        await world.pipelines.working.acquire()
+    return record
+
+
+async def test_a_run_is_queued_started_and_completed(world: World) -> None:
+    record = await world.submit("why?", metadata={"k": "v"})
+    events = await world.ended(record.run_id)
+    assert [event.type for event in events if "turn" not in event.type] == [
+        "run.queued",
+        "run.started",
+        "report.delta",
+        "run.completed",
+    ]
+    assert events[-1] == RunCompleted(report="About why?", citations=(), usage=USAGE, stop_reason="finished")
+    stored = await world.service.get(A, record.run_id)
+    assert (stored.status, stored.epoch, stored.last_seq, stored.metadata) == ("completed", 1, 6, {"k": "v"})
+    assert world.service.statistics() is FIGURES
+    assert repr(world.service) == "<EventLogRunService <Admission [0 executing, 0 waiting]>>"
+    assert repr(world.supervisor) == "<Supervisor [0 live]>"
+
+
+async def test_a_failing_model_fails_the_run_with_its_code(world: World) -> None:
+    end = (await world.ended((await world.submit("fail")).run_id))[-1]
+    assert isinstance(end, RunFailed)
+    assert end.code == "model-unavailable"
+
+
+async def test_a_bug_of_ours_fails_the_run_says_nothing_of_itself_and_replaces_the_pipeline(world: World) -> None:
+    end = (await world.ended((await world.submit("bug")).run_id))[-1]
+    assert isinstance(end, RunFailed)
+    assert (end.code, "secret" in end.message) == ("internal", False)
+    assert (await world.ended((await world.submit("and after?")).run_id))[-1].type == "run.completed"
+    assert world.pool.statistics().replaced == 1
+
+
+async def test_a_cancelled_run_ends_with_the_report_so_far_once(world: World) -> None:
+    record = await waiting_run(world)
+    first = await world.service.cancel(A, record.run_id)
+    assert first.status == "cancelled"
+    assert await world.service.cancel(A, record.run_id) == first
+    end = (await world.ended(record.run_id))[-1]
+    assert isinstance(end, RunCancelled)
+    assert end.by == "client"
+    assert "A known fact." in end.partial_report
+    assert world.admission.executing == 0
+
+
+async def test_a_queued_run_is_cancelled_without_being_started(world: World) -> None:
+    for number in range(2):
+        await waiting_run(world, f"wait {number}")
+    queued = await world.submit("never")
+    assert (await world.service.cancel(A, queued.run_id)).status == "cancelled"
+    world.pipelines.release.set()
+    assert [event.type for event in await world.ended(queued.run_id)] == ["run.queued", "run.cancelled"]
+    assert "never" not in world.pipelines.order
+
+
+async def test_a_cancel_that_was_asked_for_before_the_start_is_carried_out_at_the_start(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        world.engine.stop_claiming()
+        record = await world.submit("why?")
+        await world.log.request_cancel(record.run_id, "disconnect")
+    async with open_world(tmp_path) as world:
+        end = (await world.ended(record.run_id))[-1]
+    assert isinstance(end, RunCancelled)
+    assert end.by == "disconnect"
+
+
+async def test_a_run_that_a_crash_kept_from_the_engine_is_handed_over_at_the_next_start(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        record = await waiting_run(world)
+        stored = await world.log.get(record.run_id)
+        assert stored is not None
+        new = replace(stored.record, run_id=RunId("run_lost"), status="queued", epoch=0, last_seq=Seq(0))
+        lost = replace(stored, arrival=99, record=new)
+        assert await world.log.create(lost, RunQueued(position=0, ahead=0, estimated_start_seconds=None))
+    async with open_world(tmp_path) as world:
+        world.pipelines.release.set()
+        assert (await world.ended(RunId("run_lost")))[-1].type == "run.completed"
+        events = await world.ended(record.run_id)
+        assert events[-1].type == "run.completed"
+        assert world.supervisor.resumed_runs >= 1
+
+
+async def test_what_another_owner_took_over_is_left_alone(world: World) -> None:
+    record = await waiting_run(world)
+    assert await world.log.claim(record.run_id) is not None
+    world.pipelines.release.set()
+    async with asyncio.timeout(10):
+        while world.admission.executing:
+            await world.log.flush()
+    assert (await world.service.get(A, record.run_id)).status == "running"
+
+
+async def test_a_run_that_ends_the_server_again_and_again_is_given_up(world: World) -> None:
+    world.engine.stop_claiming()
+    record = await world.submit("why?")
+    for _ in range(MAX_IDLE_ATTEMPTS):
+        assert await world.log.claim(record.run_id) is not None
+    assert await world.supervisor.execute(record.run_id)
+    end = (await world.ended(record.run_id))[-1]
+    assert isinstance(end, RunFailed)
+    assert "given up" in end.message
+
+
+async def test_a_run_goes_on_when_the_database_comes_back(world: World, tmp_path: Path) -> None:
+    record = await waiting_run(world)
+    with sqlite3.connect(tmp_path / "runs.db") as other:
+        other.execute("ALTER TABLE run_steps RENAME TO hidden")
+    world.pipelines.release.set()
+    async with asyncio.timeout(10):
+        while (await world.service.get(A, record.run_id)).epoch == 1:
+            assert not world.admission.waiting
+    other.execute("ALTER TABLE hidden RENAME TO run_steps")
+    other.close()
+    assert (await world.ended(record.run_id))[-1].type == "run.completed"
+
+
+async def test_an_idempotency_key_finds_the_run_it_made(world: World) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        same = [tasks.create_task(world.service.submit(submission("why?", idempotency_key="k"))) for _ in range(20)]
+    records = [task.result() for task in same]
+    assert len({record.run_id for record, _ in records}) == 1
+    assert [is_new for _, is_new in records].count(True) == 1
+    other = submission("why?", idempotency_key="k", tenant=B)
+    theirs = (await world.service.submit(other))[0].run_id
+    assert theirs != records[0][0].run_id
+    with pytest.raises(IdempotencyConflict):
+        await world.service.submit(submission("why not?", idempotency_key="k"))
+    for run_id in (theirs, records[0][0].run_id):
+        await world.ended(run_id)
+    found, is_new = await world.service.submit(submission("why?", idempotency_key="k"))
+    assert (found.status, is_new) == ("completed", False)
+    assert len(world.pipelines.order) == 2
+
+
+async def test_ids_are_unique_ordered_in_time_and_unguessable(world: World) -> None:
+    world.engine.stop_claiming()
+    ids = [(await world.submit(f"q{number}")).run_id for number in range(12)]
+    assert len({run_id[13:] for run_id in ids}) == 12
+    assert [run_id[:13] for run_id in ids] == sorted(run_id[:13] for run_id in ids)
+    assert all(run_id.isascii() and run_id.replace("_", "").isalnum() for run_id in ids)
+
+
+async def test_a_full_queue_refuses_with_retry_after_and_a_draining_server_refuses_all(tmp_path: Path) -> None:
+    async with open_world(tmp_path, slots=1, max_queued=1) as world:
+        await waiting_run(world)
+        await world.submit("wait too")
+        with pytest.raises(QueueFull) as refused:
+            await world.submit("too many")
+        assert refused.value.retry_after_seconds >= 1
+        world.log.drain()
+        with pytest.raises(ShuttingDown):
+            await world.submit("too late")
+
+
+async def test_another_tenants_run_is_unknown_in_every_verb(world: World) -> None:
+    run_id = (await world.submit("why?")).run_id
+    for ask in (world.service.get, world.service.cancel, world.service.delete):
+        with pytest.raises(UnknownRun):
+            await ask(B, run_id)
+    with pytest.raises(UnknownRun):
+        await world.service.read_page(B, run_id, after=Seq(0), max_events=1)
+    assert (await world.service.list(B, cursor=None, max_runs=5, status=None)).runs == ()
+
+
+async def test_runs_are_listed_by_pages(world: World) -> None:
+    made = [(await world.submit(f"q{number}")).run_id for number in range(5)]
+    listed: list[RunId] = []
+    cursor: str | None = None
+    while True:
+        page = await world.service.list(A, cursor=cursor, max_runs=2, status=None)
+        listed += [run.run_id for run in page.runs]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert listed == made[::-1]
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "§", "YQ", "YS0x", "YTk5OTk5OTk5OTk5OTk5OTk5OTk5"])
+async def test_a_cursor_that_is_not_ours_is_refused(world: World, cursor: str) -> None:
+    with pytest.raises(InvalidCursor):
+        await world.service.list(A, cursor=cursor, max_runs=2, status=None)
+
+
+async def test_a_deleted_run_is_stopped_and_gone(world: World) -> None:
+    record = await waiting_run(world)
+    await world.service.delete(A, record.run_id)
+    with pytest.raises(UnknownRun):
+        await world.service.get(A, record.run_id)
+    assert await world.service.read_page(A, (await world.submit("why?")).run_id, after=Seq(0), max_events=1)
+
+
+async def test_an_expired_run_is_said_to_be_past(world: World) -> None:
+    record = await world.submit("why?")
+    await world.ended(record.run_id)
+    await world.log.expire(ended_before=time.time() + 1, most=10)
+    await world.log.claim(RunId("settled"))
+    with pytest.raises(UnknownRun):
+        await world.service.get(B, record.run_id)
+
+
+async def test_housekeeping_deletes_what_is_past_its_retention_and_answers_expired(world: World) -> None:
+    record = await world.submit("why?")
+    await world.ended(record.run_id)
+    await world.housekeeping(retention_seconds=-1.0).expire()
+    with pytest.raises((UnknownRun, EventsExpired)):
+        await world.service.get(A, record.run_id)
+
+
+async def test_a_foreground_run_that_nobody_reads_is_cancelled_and_a_read_one_is_not(world: World) -> None:
+    read = await world.submit("wait and be read", is_foreground=True)
+    left = await world.submit("wait and be left", is_foreground=True)
+    async with world.service.follow(read) as reader:
+        await anext(reader)
+        async with world.service.follow(left):
+            pass
+        await world.service.stop_deserted()
+        end = (await world.ended(left.run_id))[-1]
+        assert isinstance(end, RunCancelled)
+        assert end.by == "disconnect"
+        assert not (await world.service.get(A, read.run_id)).is_ended
+    await world.service.stop_deserted()
+    assert (await world.service.get(A, read.run_id)).status == "cancelled"
+
+
+async def test_a_run_that_waited_too_long_fails_and_never_starts(world: World) -> None:
+    for number in range(2):
+        await waiting_run(world, f"wait {number}")
+    late = await world.submit("late")
+    await world.service.fail_overdue(accepted_before=time.time() + 1)
+    end = (await world.ended(late.run_id))[-1]
+    assert isinstance(end, RunFailed)
+    assert end.code == "queue-timeout"
+
+
+async def test_open_streams_of_waiting_runs_are_told_their_place(world: World) -> None:
+    for number in range(2):
+        await waiting_run(world, f"wait {number}")
+    queued = await world.submit("next")
+    async with world.service.follow(queued, after=Seq(1)) as reader:
+        async with asyncio.TaskGroup() as tasks:
+            told = tasks.create_task(anext(reader))
+            await world.log.flush()
+            world.service.tell_places()
+        (event,) = told.result()
+    assert (event.seq, event.event()) == (0, RunQueued(position=1, ahead=0, estimated_start_seconds=None))
+
+
+async def test_housekeeping_goes_on_until_it_is_cancelled(world: World) -> None:
+    left = await world.submit("wait and be left", is_foreground=True)
+    async with asyncio.timeout(10), background(world.housekeeping().run):
+        while not (await world.service.get(A, left.run_id)).is_ended:
+            pass
+
+
+async def test_runs_start_in_the_order_of_their_arrival(tmp_path: Path) -> None:
+    async with open_world(tmp_path, slots=8, max_queued=100) as world:
+        texts = [f"q{number:02}" for number in range(60)]
+        async with asyncio.TaskGroup() as tasks:
+            submitting = [tasks.create_task(world.submit(text)) for text in texts]
+        for task in submitting:
+            await world.ended(task.result().run_id)
+        assert world.pipelines.order == texts
