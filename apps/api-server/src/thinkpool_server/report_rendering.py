@@ -22,15 +22,15 @@ _LINK = re.compile(r"(https?://|mailto:)", re.IGNORECASE)
 class _Renderer(RendererHTML):
     """Writes links that tell their target nothing of where they were followed, and lists that keep their numbers."""
 
-    def link_open(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        tokens[index].attrSet("rel", "noopener noreferrer nofollow ugc")
-        return self.renderToken(tokens, index, options, env)
+    def link_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        tokens[idx].attrSet("rel", "noopener noreferrer nofollow ugc")
+        return self.renderToken(tokens, idx, options, env)
 
-    def list_item_open(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        number = tokens[index].info  # Markdown counts on from the first; sources leave numbers out
+    def list_item_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        number = tokens[idx].info  # Markdown counts on from the first; sources leave numbers out
         if number.isdigit():
-            tokens[index].attrSet("value", number)
-        return self.renderToken(tokens, index, options, env)
+            tokens[idx].attrSet("value", number)
+        return self.renderToken(tokens, idx, options, env)
 
 
 class _Markdown(MarkdownIt):
