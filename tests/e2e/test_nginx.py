@@ -160,7 +160,7 @@ async def test_server_learns_when_a_reader_leaves(client, stub):
         response = await client.get("/v1/research/run-1/events")
         await response.content.readuntil(b"\n\n")
         response.close()
-        await stub.client_left.wait()
+        assert await stub.client_left.wait()
 
 
 async def test_connections_to_the_server_are_kept_and_say_who_asked(client):
