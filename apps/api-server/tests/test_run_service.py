@@ -58,6 +58,11 @@ class Pipelines:
         return ObedientPipeline(number, self)
 
 
+async def find() -> Outcome[Usage]:
+    found = SourceFound(source_id=SourceId(1), document="d", url=None, title="Found", snippet="A known fact.")
+    return Outcome(value=USAGE, events=(found,))
+
+
 @dataclass(frozen=True)
 class ObedientPipeline:
     number: int
@@ -71,11 +76,8 @@ class ObedientPipeline:
             raise ModelUnavailable
         if "bug" in question.text:
             raise ZeroDivisionError("a secret")
-        if "wait" in question.text and not journal.torn.turns:
-            journal.emit(
-                SourceFound(source_id=SourceId(1), document="d", url=None, title="Found", snippet="A known fact.")
-            )
         if "wait" in question.text:
+            await journal.step(StepName("find"), Usage, find)
             await self.pipelines.release.wait()
 
         async def write() -> Outcome[Usage]:

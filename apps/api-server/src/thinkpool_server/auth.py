@@ -65,7 +65,7 @@ class Authentication:
         await self._app(scope, receive, send)
 
 
-def current_tenant(request: Request) -> Tenant:
+async def current_tenant(request: Request) -> Tenant:
     """The tenant that `Authentication` found."""
     return request.scope["thinkpool.tenant"]
 

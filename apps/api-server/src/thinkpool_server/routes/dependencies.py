@@ -1,4 +1,7 @@
-"""What routes are given: the runtime, the tenant, the run's id, and what the asker may ask for."""
+"""What routes are given: the runtime, the tenant, the run's id, and what the asker may ask for.
+
+All of it is coroutines, though none waits: a plain function would be called in a thread, for each request.
+"""
 
 import re
 from typing import Annotated
@@ -19,7 +22,7 @@ _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
 
 
-def current_runtime(request: Request) -> Runtime:
+async def current_runtime(request: Request) -> Runtime:
     """What the composition root handed over."""
     return request.app.state.runtime
 
@@ -28,7 +31,7 @@ CurrentRuntime = Annotated[Runtime, Depends(current_runtime)]
 CurrentTenant = Annotated[Tenant, Depends(current_tenant)]
 
 
-def checked_run_id(run_id: str) -> RunId:
+async def checked_run_id(run_id: str) -> RunId:
     """The path's run id.
 
     Raises:
@@ -40,7 +43,7 @@ def checked_run_id(run_id: str) -> RunId:
     return RunId(run_id)
 
 
-def current_asker(request: Request, runtime: CurrentRuntime, tenant: CurrentTenant) -> Asker:
+async def current_asker(request: Request, runtime: CurrentRuntime, tenant: CurrentTenant) -> Asker:
     """Who asks for a run.
 
     Raises:
