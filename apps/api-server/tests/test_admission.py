@@ -74,18 +74,18 @@ def test_with_a_free_slot_the_place_is_zero() -> None:
     assert admission.place(ticket).estimated_start_seconds == 0.0
 
 
-def test_only_earlier_runs_of_the_same_tenant_and_class_go_first() -> None:
+def test_only_runs_of_the_same_tenant_and_class_go_before_another() -> None:
     admission = Admission(slots=9, max_queued=9)
     admission.admit(RunId("a5"), A, 5)
     admission.admit(RunId("b5"), B, 5)
     admission.admit(RunId("a1"), A, 1)
     admission.admit(RunId("a5 later"), A, 5)
-    assert admission.earlier_waiting(RunId("a5 later")) == "a5"
-    assert admission.earlier_waiting(RunId("b5")) is None
-    assert admission.earlier_waiting(RunId("a1")) is None
+    assert admission.predecessor(RunId("a5 later")) == "a5"
+    assert admission.predecessor(RunId("b5")) is None
+    assert admission.predecessor(RunId("a1")) is None
     admission.start(RunId("a5"))
-    assert admission.earlier_waiting(RunId("a5 later")) is None
-    assert admission.earlier_waiting(RunId("unknown")) is None
+    assert admission.predecessor(RunId("a5 later")) is None
+    assert admission.predecessor(RunId("unknown")) is None
 
 
 def test_figures_return_to_zero_however_runs_leave() -> None:

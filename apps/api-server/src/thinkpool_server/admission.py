@@ -6,7 +6,8 @@ order is the arrival number's inside a tenant and class, and nothing here awaits
 
 import math
 import time
-from collections import Counter, deque
+from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ class Admission:
         self._max_queued = max_queued
         self._last_arrival = last_arrival
         self._waiting: dict[RunId, Ticket] = {}
-        self._waiting_by_class: Counter[tuple[Tenant, int]] = Counter()
+        self._lanes: dict[tuple[Tenant, int], list[Ticket]] = {}
         self._executing: dict[RunId, Ticket] = {}
         self._durations: deque[float] = deque(maxlen=_RECENT_RUNS)
 
@@ -86,7 +87,7 @@ class Admission:
     def readmit(self, ticket: Ticket) -> None:
         """Counts a run that was admitted before a restart as waiting."""
         self._waiting[ticket.run_id] = ticket
-        self._waiting_by_class[ticket.tenant, ticket.priority] += 1
+        insort(self._lanes.setdefault((ticket.tenant, ticket.priority), []), ticket, key=_arrival)
 
     def start(self, run_id: RunId) -> None:
         """Counts the run as executing."""
@@ -109,17 +110,14 @@ class Admission:
         """Whether the run waits."""
         return run_id in self._waiting
 
-    def earlier_waiting(self, run_id: RunId) -> RunId | None:
-        """The first run that waits and should start before this one: same tenant, same class, earlier arrival."""
+    def predecessor(self, run_id: RunId) -> RunId | None:
+        """The run that waits right before this one: same tenant, same class, earlier arrival."""
         own = self._waiting.get(run_id)
         if own is None:
             return None
-        for ticket in self._waiting.values():
-            if ticket.arrival >= own.arrival:
-                return None
-            if ticket.tenant == own.tenant and ticket.priority == own.priority:
-                return ticket.run_id
-        return None
+        lane = self._lanes[own.tenant, own.priority]
+        index = bisect_left(lane, own.arrival, key=_arrival)
+        return lane[index - 1].run_id if index else None
 
     def overdue(self, accepted_before: float) -> list[RunId]:
         """Runs that have waited since before then."""
@@ -127,10 +125,9 @@ class Admission:
 
     def place(self, ticket: Ticket) -> RunQueued:
         """What a client is told of a run that was just admitted."""
-        in_classes = (self._waiting_by_class[ticket.tenant, one] for one in range(1, ticket.priority + 1))
-        position = sum(in_classes)
-        others = len(self._waiting) - sum(self._waiting_by_class[ticket.tenant, one] for one in range(1, 10))
-        return self._told(position, position - 1 + others)
+        own = [len(self._lanes.get((ticket.tenant, one), ())) for one in range(1, 10)]
+        position = sum(own[: ticket.priority])
+        return self._told(position, position - 1 + len(self._waiting) - sum(own))
 
     def places(self) -> Iterator[tuple[RunId, RunQueued]]:
         """What each waiting run's client is to be told now."""
@@ -153,7 +150,10 @@ class Admission:
     def _remove_waiting(self, run_id: RunId) -> Ticket | None:
         ticket = self._waiting.pop(run_id, None)
         if ticket is not None:
-            self._waiting_by_class[ticket.tenant, ticket.priority] -= 1
+            lane = self._lanes[ticket.tenant, ticket.priority]
+            del lane[bisect_left(lane, ticket.arrival, key=_arrival)]
+            if not lane:
+                del self._lanes[ticket.tenant, ticket.priority]
         return ticket
 
     def _mean_seconds(self) -> float | None:
@@ -165,3 +165,7 @@ class Admission:
         if mean is None:
             return _RETRY_UNKNOWN_SECONDS
         return min(_RETRY_MOST_SECONDS, max(1, math.ceil(mean / self._slots)))
+
+
+def _arrival(ticket: Ticket) -> int:
+    return ticket.arrival

@@ -252,7 +252,7 @@ class EventLogRunService:
 
     def _leave(self, run_id: RunId) -> None:
         self._admission.leave(run_id)
-        self._supervisor.note_queue_moved()
+        self._supervisor.note_moved(run_id)
 
     def _note_deserted(self, run_id: RunId) -> None:
         self._deserted[run_id] = time.monotonic() + self._disconnect_grace_seconds

@@ -61,7 +61,7 @@ class Supervisor:
         self._admission = admission
         self._replica = replica
         self._live: dict[RunId, _LiveRun] = {}
-        self._queue_moved = asyncio.Event()
+        self._awaited: dict[RunId, asyncio.Event] = {}
         self.resumed_runs = 0
         """Claims of runs that an earlier attempt had begun."""
         self.repeated_steps = 0
@@ -93,10 +93,11 @@ class Supervisor:
             live.work.cancel()
         return live.is_over
 
-    def note_queue_moved(self) -> None:
-        """Lets runs that wait for their turn look again: one ahead of them has started or left."""
-        self._queue_moved.set()
-        self._queue_moved = asyncio.Event()
+    def note_moved(self, run_id: RunId) -> None:
+        """Lets the run that waits right behind this one look again: this one has started or left."""
+        moved = self._awaited.pop(run_id, None)
+        if moved is not None:
+            moved.set()
 
     async def drain(self, grace_seconds: float) -> None:
         """Hands every run back: at its next step where that comes within the grace, else in the middle of one."""
@@ -114,7 +115,7 @@ class Supervisor:
     async def _attempt(self, run_id: RunId) -> EndEvent | _Fate:
         await self._take_turn(run_id)
         self._admission.start(run_id)
-        self.note_queue_moved()
+        self.note_moved(run_id)
         claim = await self._log.claim(run_id)
         if claim is None:
             self._admission.leave(run_id)
@@ -147,8 +148,8 @@ class Supervisor:
         """Runs that the engine claimed together begin in the order in which they arrived."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_TURN_WAIT_SECONDS):
-                while self._admission.earlier_waiting(run_id) is not None:
-                    await self._queue_moved.wait()
+                while (ahead := self._admission.predecessor(run_id)) is not None:
+                    await self._awaited.setdefault(ahead, asyncio.Event()).wait()
 
     async def _outcome(self, claim: Claim, live: _LiveRun) -> EndEvent | _Fate:
         if claim.cancelled_by is not None:

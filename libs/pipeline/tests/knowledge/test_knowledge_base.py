@@ -78,12 +78,17 @@ async def test_documents_that_did_not_change_are_not_read_again(opened, folder, 
         assert await documents_found(second, "kept") == ["a.md"]
 
 
-async def test_the_index_of_another_folder_is_made_anew(opened, tmp_path):
-    await opened({"a.md": "elsewhere"})
+async def test_the_index_of_another_folder_is_made_anew(opened, folder, tmp_path):
+    await opened({"a.md": "here"})
     other = tmp_path / "other"
     other.mkdir()
+    (other / "a.md").write_text("gone")
+    for path in (folder, other):
+        os.utime(path / "a.md", ns=(7, 7))
     async with KnowledgeBase(other, tmp_path / "index.db") as knowledge:
-        assert (await knowledge.wait_until_ready()).documents == 0
+        await knowledge.wait_until_ready()
+        assert await documents_found(knowledge, "here") == []
+        assert await documents_found(knowledge, "gone") == ["a.md"]
 
 
 async def test_a_damaged_index_is_made_anew(opened, folder, tmp_path):
@@ -202,6 +207,7 @@ async def test_two_refreshes_at_once_index_every_file_once(opened, folder):
         (folder / f"{number}.md").write_text("word")
     first, second = await asyncio.gather(knowledge.refresh(), knowledge.refresh())
     assert first.documents == second.documents == 50
+    assert first.indexed == second.indexed == 50
 
 
 async def test_a_search_on_a_broken_index_is_a_tool_error(opened, tmp_path):

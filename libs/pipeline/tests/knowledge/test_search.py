@@ -60,8 +60,11 @@ def test_a_title_weighs_more_than_the_text(search_in):
 
 
 def test_a_document_whose_title_stands_in_the_question_comes_first(search_in):
-    documents = {f"d{n}": f"# Number {n}\n\nHome, home and gone home again: a game." for n in range(5)}
-    assert search_in({**documents, **FILMS})("Who designed the game Gone Home?")[0] == "gone"
+    game = "A game was designed, and the game designed at home was gone."
+    found = search_in(
+        {"a": f"# Games\n\n{game} {game}", "b": "# Gone Home\n\nSome text that says little of it at all."}
+    )
+    assert found("Who designed the game Gone Home?") == ["b", "a"]
 
 
 def test_a_document_that_the_best_one_mentions_is_found_over_the_link(search_in):
@@ -122,6 +125,14 @@ def test_any_string_is_a_query(tmp_path):
     reader.close()
 
 
+def test_titles_of_documents_that_are_gone_do_no_harm(tmp_path):
+    reader, _ = index(tmp_path / "index.db", FILMS)
+    titles = Titles.of([(999, "Gone Home"), (998, "Fullbright Company")], lambda word: False)
+    found = search(reader, titles, "Who founded the firm that made Gone Home?", max_passages=3)
+    assert "gone" in [passage.document for passage in found]
+    reader.close()
+
+
 def test_titles_are_found_in_text_the_longest_first():
     titles = Titles.of([(1, "New York"), (2, "New York City"), (3, "Mercury (planet)")], lambda word: False)
     assert titles.said_in("From new york city to Mercury.") == {2, 3}
@@ -145,23 +156,25 @@ def test_a_word_is_common_when_many_passages_have_it(tmp_path):
     writer.close()
 
 
-DATA = Path(os.environ.get("THINKPOOL_QUALITY_DATA", Path(__file__).parents[5] / "shared" / "data" / "quality"))
+DATA = Path(os.environ.get("THINKPOOL_QUALITY_DATA", Path(__file__).parents[4].parent / "shared" / "data" / "quality"))
 RECALL_AT_5 = {"hotpotqa_train100": 0.93, "musique_train100": 0.53}
 """What the search must reach at least: the share of the passages needed for an answer that are among the first five."""
 
 
-@pytest.mark.parametrize("name", [name for name in RECALL_AT_5 if (DATA / name).is_dir()])
-def test_questions_of_several_hops_find_what_they_need(tmp_path, name, record_property):
-    rows = [json.loads(line) for line in (DATA / name / "corpus.jsonl").read_text().splitlines()]
-    reader, titles = index(tmp_path / "index.db", {row["id"]: f"# {row['title']}\n\n{row['text']}" for row in rows})
-    questions = [json.loads(line) for line in (DATA / name / "questions.jsonl").read_text().splitlines()]
-    recall = {2: 0.0, 5: 0.0}
-    for question in questions:
-        found = [passage.document for passage in search(reader, titles, question["question"], max_passages=10)]
-        first = list(dict.fromkeys(found))
-        for count in recall:
-            recall[count] += len(set(question["supporting"]) & set(first[:count])) / len(question["supporting"])
-    reader.close()
-    recall = {count: total / len(questions) for count, total in recall.items()}
-    record_property("recall", recall)
-    assert recall[5] >= RECALL_AT_5[name], recall
+if DATA.is_dir():
+
+    @pytest.mark.parametrize("name", RECALL_AT_5)
+    def test_questions_of_several_hops_find_what_they_need(tmp_path, name, record_property):
+        rows = [json.loads(line) for line in (DATA / name / "corpus.jsonl").read_text().splitlines()]
+        reader, titles = index(tmp_path / "index.db", {row["id"]: f"# {row['title']}\n\n{row['text']}" for row in rows})
+        questions = [json.loads(line) for line in (DATA / name / "questions.jsonl").read_text().splitlines()]
+        recall = {2: 0.0, 5: 0.0}
+        for question in questions:
+            found = [passage.document for passage in search(reader, titles, question["question"], max_passages=10)]
+            first = list(dict.fromkeys(found))
+            for count in recall:
+                recall[count] += len(set(question["supporting"]) & set(first[:count])) / len(question["supporting"])
+        reader.close()
+        recall = {count: total / len(questions) for count, total in recall.items()}
+        record_property("recall", recall)
+        assert recall[5] >= RECALL_AT_5[name], recall

@@ -26,7 +26,8 @@ _MOST_SHARING = 30
 """Documents that may share a title before it stops being a link."""
 _LONGEST_TITLE_WORDS = 8
 _FEWEST_TITLE_CHARACTERS = 3
-_MOST_POSTINGS = 20_000
+_MOST_POSTINGS = 2_000
+"""A word that more passages have finds passages, but says nothing of what a passage lacks."""
 _MOST_QUERY_WORDS = 32
 
 
@@ -97,22 +98,24 @@ class _Terms:
 
 def search(reader: IndexReader, titles: Titles, query: str, *, max_passages: int) -> list[FoundPassage]:
     """The passages that bear on the query, best first."""
+    asked = content_words(query)[:_MOST_QUERY_WORDS]
     with reader:
-        terms = _terms(reader, query)
-        scores = reader.best(" OR ".join(map(quoted, terms.postings)), _POOL) if terms.postings else {}
+        scores = reader.best(" OR ".join(map(quoted, asked)), _POOL) if asked else {}
         highest = max(scores.values(), default=0.0) or 1.0
         scores = {passage_id: score / highest for passage_id, score in scores.items()}
         for passage_id in titles.said_in(query):
             scores[passage_id] = scores.get(passage_id, 0.0) + _TITLE_BONUS
-        scores = _linked(reader, titles, terms, scores)
-        best = sorted(scores, key=lambda passage_id: (-scores[passage_id], passage_id))
-        return reader.passages(best[:max_passages])
+        scores = _linked(reader, titles, _terms(reader, asked), scores)
+        return list(reader.passages(_best(scores, max_passages)).values())
 
 
-def _terms(reader: IndexReader, query: str) -> _Terms:
-    chosen = content_words(query)[:_MOST_QUERY_WORDS]
-    postings = {term: reader.matching(quoted(term), _MOST_POSTINGS) for term in chosen}
-    postings = {term: ids for term, ids in postings.items() if ids}
+def _best(scores: Mapping[int, float], count: int) -> list[int]:
+    return sorted(scores, key=lambda passage_id: (-scores[passage_id], passage_id))[:count]
+
+
+def _terms(reader: IndexReader, asked: Sequence[str]) -> _Terms:
+    found = {term: reader.matching(quoted(term), _MOST_POSTINGS + 1) for term in asked}
+    postings = {term: ids for term, ids in found.items() if 0 < len(ids) <= _MOST_POSTINGS}
     count = reader.passage_count() if postings else 0
     return _Terms(postings=postings, weights={term: log(1 + count / len(ids)) for term, ids in postings.items()})
 
@@ -120,8 +123,7 @@ def _terms(reader: IndexReader, query: str) -> _Terms:
 def _linked(reader: IndexReader, titles: Titles, terms: _Terms, scores: Mapping[int, float]) -> dict[int, float]:
     """The scores, with what each passage gains from the best ones that it is linked with."""
     gained = dict(scores)
-    best = sorted(scores, key=lambda passage_id: (-scores[passage_id], passage_id))[:_FOLLOWED]
-    for passage_id, passage in zip(best, reader.passages(best), strict=True):
+    for passage_id, passage in reader.passages(_best(scores, _FOLLOWED)).items():
         lacked = terms.lacked_by(passage_id)
         key = " ".join(words(passage.title))
         own = titles.passages.get(key, ())

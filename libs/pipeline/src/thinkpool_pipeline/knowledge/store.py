@@ -176,8 +176,8 @@ class IndexReader:
         rows = self._connection.execute(_SAYING, ("text : " + quoted(phrase), passage_id, limit))
         return frozenset(row[0] for row in rows)
 
-    def passages(self, ids: Sequence[int]) -> list[FoundPassage]:
-        """The passages of these ids, in their order."""
+    def passages(self, ids: Sequence[int]) -> dict[int, FoundPassage]:
+        """The passages of these ids, in their order; those that the index no longer has are left out."""
         marks = ", ".join("?" * len(ids))
         rows = self._connection.execute(
             "SELECT passages.id, document, passages.title, heading, ordinal, offset, passages.text FROM passages"  # noqa: S608 -- question marks only
@@ -190,7 +190,7 @@ class IndexReader:
             )
             for row in rows
         }
-        return [found[passage_id] for passage_id in ids if passage_id in found]
+        return {passage_id: found[passage_id] for passage_id in ids if passage_id in found}
 
     def text(self, document: str) -> tuple[str, str] | None:
         """Title and text of a document; None when it is not in the index."""

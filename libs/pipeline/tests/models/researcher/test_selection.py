@@ -22,10 +22,10 @@ async def test_the_sentence_that_has_the_questions_words_answers_it(cited):
 
 
 async def test_what_is_asked_of_a_name_nobody_knows_is_not_answered(cited):
-    assert (
-        await selected("What is the capital of France?", cited(1, "A", "Each capital letter is a capital."))
-        == Selection()
-    )
+    evidence = cited(1, "A", "Each capital letter is a capital.")
+    assert await selected("What is the capital of France?", evidence) == Selection()
+    assert await selected("Is each capital letter of Zorbland a capital?", evidence) == Selection()
+    assert await selected("Is each capital letter of it a capital?", evidence) != Selection()
 
 
 async def test_a_word_or_two_in_common_are_no_answer(cited):
