@@ -1,3 +1,5 @@
+import sqlite3
+
 import pytest
 from thinkpool_pipeline.knowledge.files import Stamp
 from thinkpool_pipeline.knowledge.indexing import Indexer
@@ -37,3 +39,15 @@ def test_a_batch_that_fails_changes_nothing(tmp_path):
         fail()
     assert writer.counts() == (0, 0)
     writer.close()
+
+
+def test_an_index_that_somebody_else_has_locked_is_left_alone(tmp_path):
+    with sqlite3.connect(tmp_path / "index.db", isolation_level=None) as other:
+        other.execute("CREATE TABLE theirs (x)")
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            IndexWriter(tmp_path / "index.db", tmp_path, busy_seconds=0.0)
+        other.execute("COMMIT")
+    other.close()
+    assert (tmp_path / "index.db").exists()

@@ -6,7 +6,7 @@ made anew. Searches see the last finished batch while the next one is written (W
 
 import sqlite3
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +41,7 @@ END;
 """
 
 _FEW_PASSAGES = 30
+_BUSY_SECONDS = 10.0
 
 _BEST = "SELECT rowid, -bm25(words, 2.0, 1.5, 1.0) AS score FROM words WHERE words MATCH ? ORDER BY score DESC LIMIT ?"
 
@@ -70,14 +71,16 @@ class FoundPassage:
 class IndexWriter:
     """The one connection that changes the index. Not thread-safe."""
 
-    def __init__(self, database: Path, root: Path) -> None:
+    def __init__(self, database: Path, root: Path, *, busy_seconds: float = _BUSY_SECONDS) -> None:
         database.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._connection = _prepared(database, root)
+            self._connection = _prepared(database, root, busy_seconds)
+        except sqlite3.OperationalError:
+            raise  # locked or out of reach: somebody's index, perhaps, and not damaged
         except sqlite3.DatabaseError:
             for suffix in ("", "-wal", "-shm"):
                 database.with_name(database.name + suffix).unlink(missing_ok=True)
-            self._connection = _prepared(database, root)
+            self._connection = _prepared(database, root, busy_seconds)
 
     def stamps(self) -> Mapping[str, Stamp]:
         """What is indexed, by document id."""
@@ -131,10 +134,9 @@ class IndexWriter:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+            self._connection.execute("COMMIT")
+        finally:
+            self._connection.rollback()  # which does nothing after a commit
 
     def close(self) -> None:
         """Closes the connection."""
@@ -206,27 +208,27 @@ def quoted(phrase: str) -> str:
     return '"' + phrase.replace('"', '""').replace("\0", " ") + '"'
 
 
-def _connected(database: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(database, isolation_level=None, check_same_thread=False, timeout=10)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
+def _connected(database: Path, busy_seconds: float = _BUSY_SECONDS) -> sqlite3.Connection:
+    connection = sqlite3.connect(database, isolation_level=None, check_same_thread=False, timeout=busy_seconds)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
-def _prepared(database: Path, root: Path) -> sqlite3.Connection:
-    connection = _connected(database)
-    try:
+def _prepared(database: Path, root: Path, busy_seconds: float) -> sqlite3.Connection:
+    with ExitStack() as undo:
+        connection = _connected(database, busy_seconds)
+        undo.callback(connection.close)
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == _VERSION and connection.execute("SELECT root FROM meta").fetchone() == (str(root),):
-            return connection
-        with closing(connection.execute("SELECT count(*) FROM sqlite_schema")) as tables:
-            is_new = tables.fetchone() == (0,)
-        if not is_new:
-            raise sqlite3.DatabaseError("the index is of another version or directory")
-        connection.executescript(_SCHEMA)
-        connection.execute("INSERT INTO meta (root) VALUES (?)", (str(root),))
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
-    except BaseException:
-        connection.close()
-        raise
+        if version != _VERSION or connection.execute("SELECT root FROM meta").fetchone() != (str(root),):
+            if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() != (0,):
+                raise sqlite3.DatabaseError("the index is of another version or directory")
+            connection.executescript(_SCHEMA)
+            connection.execute("INSERT INTO meta (root) VALUES (?)", (str(root),))
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
+        undo.pop_all()
     return connection
