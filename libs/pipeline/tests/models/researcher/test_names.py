@@ -15,6 +15,7 @@ from thinkpool_pipeline.models.researcher.names import names
         ("Christopher Nolan and Sathish Kalathil", ["Christopher Nolan", "Sathish Kalathil"]),
         ("See a crash of BWV 1033 on SQLite's page. NASA knows. A cat.", ["BWV 1033", "SQLite", "NASA"]),
         ("Who wrote Émile's life, and what of Émile?", ["Émile"]),
+        ("They read Pick Me today.", ["Pick"]),
         ("nothing of that kind here, 1999", []),
         ("", []),
     ],
