@@ -77,7 +77,7 @@ def test_seconds_go_on_where_the_recorded_steps_end() -> None:
 def test_the_meter_says_what_it_counted() -> None:
     meter = BudgetMeter(Budget(max_turns=4, max_tokens=50), ManualClock())
     meter.add_turn(Usage(input_tokens=5))
-    meter.add_report(Usage(output_tokens=5))
+    meter.add_tokens(Usage(output_tokens=5))
 
     assert meter.usage == Usage(input_tokens=5, output_tokens=5)
     assert repr(meter) == "<BudgetMeter [turns 1/4, tool_calls 0/100, tokens 10/50, seconds 0/3600]>"

@@ -66,8 +66,8 @@ class BudgetMeter:
         self._turns += 1
         self._usage += usage
 
-    def add_report(self, usage: Usage) -> None:
-        """Counts the tokens of the turn that wrote the report."""
+    def add_tokens(self, usage: Usage) -> None:
+        """Counts tokens used outside research turns: by the report, or by a tool's own model."""
         self._usage += usage
 
     def reserve_tool_call(self) -> bool:

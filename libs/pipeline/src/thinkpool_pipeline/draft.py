@@ -58,7 +58,7 @@ def report_so_far(events: Iterable[RunEvent]) -> str:
 
 def usage_so_far(events: Iterable[RunEvent]) -> Usage:
     """The tokens of every finished turn."""
-    return sum((event.usage for event in events if isinstance(event, TurnFinished)), Usage())
+    return sum((event.usage for event in events if isinstance(event, TurnFinished | ToolFinished)), Usage())
 
 
 def torn_steps(events: Iterable[RunEvent]) -> TornSteps:

@@ -141,6 +141,8 @@ class ToolFinished:
     cached: bool
     error: str | None
     """The error's code; None when `ok`."""
+    usage: Usage = field(default_factory=Usage)
+    """Of a model that the tool asked, such as the one that extracts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

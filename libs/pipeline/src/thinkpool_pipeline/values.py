@@ -115,6 +115,8 @@ class ToolOutput:
     is_cached: bool = False
     is_empty: bool = False
     """The call worked and found nothing."""
+    usage: Usage = field(default_factory=Usage)
+    """Of a model that the tool asked, such as the one that extracts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +134,8 @@ class ToolResult:
     is_cached: bool = False
     is_empty: bool = False
     error_code: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    """Of a model that the tool asked."""
     elapsed_seconds: float = 0.0
     """Seconds the run had worked, over all attempts, when this was recorded."""
 

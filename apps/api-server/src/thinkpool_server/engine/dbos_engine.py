@@ -35,7 +35,7 @@ APPLICATION_VERSION = "1"
 EMBEDDED_EXECUTOR = "local"
 """The one executor of an embedded deployment: a restarted process resumes its own runs."""
 
-_THREADS = 4
+_THREADS = 2  # without a cap DBOS starts hundreds in a burst; more than two only wait for the interpreter's lock
 _POLL_SECONDS = 1.0
 _SQLITE_WITH_SUBSECONDS = (3, 42, 0)
 _QUEUE_WAIT_SECONDS = 0.05

@@ -7,7 +7,7 @@ when there may be work, so that the interval is only a safety net.
 import threading
 import time
 
-GROUP_SECONDS = 0.02
+GROUP_SECONDS = 0.05
 """Looks at the queue are at least this far apart, so that a burst of submissions shares one."""
 
 

@@ -54,7 +54,7 @@ class EventLog:
 
     @property
     def lag_seconds(self) -> float:
-        """How long the newest commit's oldest write had waited."""
+        """How long the oldest write that is not committed has waited; 0 when there is none."""
         return self._commits.lag_seconds
 
     @property

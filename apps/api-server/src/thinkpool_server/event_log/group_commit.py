@@ -30,20 +30,24 @@ class GroupCommit:
         self._waiting: list[_Entry] = []
         self._wake = asyncio.Event()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event-log-writer")
-        self.lag_seconds = 0.0
-        """How long the newest commit's oldest operation had waited."""
+        self._oldest_at: float | None = None
         self.is_writable = True
         """Whether the newest commit went through."""
 
     def __repr__(self) -> str:
         return f"<GroupCommit [{len(self._waiting)} waiting]>"
 
+    @property
+    def lag_seconds(self) -> float:
+        """How long the oldest operation that is not committed has waited; 0 when there is none."""
+        return 0.0 if self._oldest_at is None else asyncio.get_running_loop().time() - self._oldest_at
+
     def submit(self, operation: Callable[[Store], T]) -> "asyncio.Future[T]":
         """The operation's result, once it is committed."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        if not self._waiting:
-            self._first_at = loop.time()
+        if self._oldest_at is None:
+            self._oldest_at = loop.time()
         self._waiting.append((operation, future))
         self._wake.set()
         return future
@@ -56,9 +60,9 @@ class GroupCommit:
                 await self._wake.wait()
                 self._wake.clear()
                 batch, self._waiting = self._waiting, []
-                began_at = self._first_at
+                taken_at = loop.time()
                 await loop.run_in_executor(self._executor, self._commit, loop, batch)
-                self.lag_seconds = loop.time() - began_at
+                self._oldest_at = taken_at if self._waiting else None
         finally:
             self._executor.shutdown()
 

@@ -71,7 +71,7 @@ class ReportWriter:
             stop_reason = "deadline" if isinstance(error, BudgetExceeded) else "context_full"
             circumstances = circumstances_of(stop_reason, failing)
             reply = self._do_without(error)
-        run.meter.add_report(reply.usage)
+        run.meter.add_tokens(reply.usage)
         body, report = stream.close(circumstances)
         citations = run.registry.check(body)
         answer = Answer(report=report, citations=citations, usage=run.meter.usage, stop_reason=stop_reason)

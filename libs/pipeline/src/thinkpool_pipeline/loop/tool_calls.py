@@ -17,7 +17,7 @@ from thinkpool_pipeline.events import SourceFound, ToolFinished, ToolProgress, T
 from thinkpool_pipeline.loop.conversation import cut
 from thinkpool_pipeline.loop.settings import RunScope
 from thinkpool_pipeline.protocols import CallContext, Outcome
-from thinkpool_pipeline.values import JsonObject, StepName, ToolCall, ToolOutput, ToolResult, ToolSpec
+from thinkpool_pipeline.values import JsonObject, StepName, ToolCall, ToolOutput, ToolResult, ToolSpec, Usage
 
 DUPLICATE_CALL = "duplicate-call"
 OUT_OF_CALLS = "out-of-calls"
@@ -175,6 +175,7 @@ class ToolCalls:
                 barrier.decide()
         if not has_run:
             self._run.registry.restore(result.passages)
+            self._run.meter.add_tokens(result.usage)
             self._run.meter.resume_at(result.elapsed_seconds)
             self._run.meter.new_warnings()
         return result
@@ -185,9 +186,10 @@ class ToolCalls:
         found: tuple[SourceFound, ...] = ()
         if item.answer is not None:
             self._say_started(turn, item.call)
-            result = item.answer
+            result = replace(item.answer, usage=Usage())
         else:
             result, found = await self._made(turn, item)
+        run.meter.add_tokens(result.usage)
         result = replace(
             result,
             duration_seconds=run.parts.clock() - began_at,
@@ -246,6 +248,7 @@ class ToolCalls:
             summary=output.summary or ("nothing found" if is_empty else ""),
             is_cached=output.is_cached,
             is_empty=is_empty,
+            usage=output.usage,
         )
 
     def _say_started(self, turn: int, call: ToolCall) -> None:
@@ -305,6 +308,7 @@ def _finished(result: ToolResult) -> ToolFinished:
         duration_seconds=result.duration_seconds,
         cached=result.is_cached,
         error=result.error_code,
+        usage=result.usage,
     )
 
 

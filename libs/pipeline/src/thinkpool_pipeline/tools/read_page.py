@@ -128,7 +128,7 @@ class ReadPage:
                 passages=(page,),
                 summary=f"{_summary(page)}, extraction failed",
             )
-        return ToolOutput(passages=(replace(page, shown=reply.text),), summary=_summary(page))
+        return ToolOutput(passages=(replace(page, shown=reply.text),), summary=_summary(page), usage=reply.usage)
 
 
 def _page(content: bytes, address: str) -> Passage:
