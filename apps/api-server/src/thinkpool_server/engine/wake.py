@@ -8,7 +8,7 @@ import threading
 import time
 
 GROUP_SECONDS = 0.05
-"""Looks at the queue are at least this far apart, so that a burst of submissions shares one."""
+"""In a burst, looks at the queue are this far apart; a look after a quiet moment, and the one after it, come at once."""
 
 
 class WakeableStop:
@@ -19,6 +19,7 @@ class WakeableStop:
         self._is_stopped = False
         self._is_woken = False
         self._last_look = 0.0
+        self._is_burst = False
 
     def wake(self) -> None:
         """Makes the worker look at the queue now. Callable from any thread; never blocks for long."""
@@ -40,9 +41,10 @@ class WakeableStop:
         """Returns when woken, stopped, or after `timeout` seconds; whether to end."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_woken or self._is_stopped, timeout)
-            if self._is_woken:
-                pause = self._last_look + GROUP_SECONDS - time.monotonic()
-                self._changed.wait_for(lambda: self._is_stopped, max(0.0, pause))
+            since_last_look = time.monotonic() - self._last_look
+            if self._is_woken and self._is_burst:
+                self._changed.wait_for(lambda: self._is_stopped, max(0.0, GROUP_SECONDS - since_last_look))
+            self._is_burst = since_last_look < GROUP_SECONDS
             self._is_woken = False
             self._last_look = time.monotonic()
             return self._is_stopped
