@@ -52,7 +52,8 @@ class DbosEngine:
     """Implements `Engine`. One per process, entered inside the running loop, so that workflows run on that loop."""
 
     def __init__(self, database: Path, execute: Execute, limits: EngineLimits) -> None:
-        self._database = database
+        self._url = f"sqlite:///{database}"
+        self._sql_engine = _sqlite_engine(self._url)
         self._execute = execute
         self._limits = limits
         self._stop = WakeableStop()
@@ -88,6 +89,7 @@ class DbosEngine:
         self.stop_claiming()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._closing, lambda: DBOS.destroy(destroy_registry=True))
+        self._sql_engine.dispose()
         self._closing.shutdown()
         dbos_internals.queue_thread = queue_internals.queue_thread  # pyright: ignore[reportPrivateImportUsage] -- contract-tested
 
@@ -132,11 +134,10 @@ class DbosEngine:
             stop.wait(_QUEUE_WAIT_SECONDS)
 
     def _config(self) -> DBOSConfig:
-        url = f"sqlite:///{self._database}"
         return {
             "name": "thinkpool",
-            "system_database_url": url,
-            "system_database_engine": _sqlite_engine(url),
+            "system_database_url": self._url,
+            "system_database_engine": self._sql_engine,
             "application_version": APPLICATION_VERSION,
             "executor_id": EMBEDDED_EXECUTOR,
             "serializer": DBOSPortableJSONSerializer(),
