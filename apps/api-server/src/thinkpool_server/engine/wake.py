@@ -8,7 +8,7 @@ import threading
 import time
 
 GROUP_SECONDS = 0.05
-"""In a burst, looks at the queue are this far apart; a look after a quiet moment, and the one after it, come at once."""
+"""In a burst, looks at the queue are this far apart; two looks after a quiet moment come at once."""
 
 
 class WakeableStop:
