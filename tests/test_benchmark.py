@@ -172,3 +172,20 @@ async def test_by_itself_it_starts_a_server_and_measures_it(tmp_path: Path) -> N
     [server] = done.record["servers"]
     assert server["pool"] == 2
     assert server["start_seconds"] > 0
+
+
+async def test_overload_counts_what_was_accepted_and_refused_and_checks_the_order() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "benchmarks.overload",
+        *("--requests", "60", "--queue", "10", "--leaving", "5"),
+        cwd=SCRIPT.parent,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    said = output.decode()
+    assert "started in    the order of arrival" in said
+    assert "0 refusals without Retry-After" in said
+    assert "/health meanwhile answered after" in said
