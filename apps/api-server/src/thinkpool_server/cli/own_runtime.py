@@ -19,7 +19,8 @@ async def serve_runtime(settings: Settings) -> None:
         ConfigurationError: a setting does not fit this machine, such as a port or a data directory that is in use.
 
     """
-    with listening_socket(settings.host, settings.port) as listener:
+    untaken_seconds = settings.stream_send_timeout_seconds
+    with listening_socket(settings.host, settings.port, untaken_seconds=untaken_seconds) as listener:
         url = reachable_url(listener)
         async with build_runtime(settings, url=url) as runtime:
 

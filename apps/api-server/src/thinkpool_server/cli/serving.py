@@ -30,8 +30,11 @@ _YOUNG_OBJECTS = 10_000  # allocations between collections: ten times the defaul
 _SWITCH_SECONDS = 0.001  # the engine's threads hold the interpreter up to so long while the event loop waits for it
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
+def listening_socket(host: str, port: int, *, untaken_seconds: float) -> socket.socket:
     """A socket that listens there; port 0 takes a free one.
+
+    Its connections end when what was sent is not taken for so long (Linux): a client that never reads, and is gone
+    without saying so, must not keep its connection.
 
     Raises:
         ConfigurationError: the address is not this machine's, or the port is taken.
@@ -39,7 +42,10 @@ def listening_socket(host: str, port: int) -> socket.socket:
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(untaken_seconds * 1000))
+        return listener
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "no such address"
         raise ConfigurationError(f"HOST and PORT should be free to listen on: {reason}") from error
