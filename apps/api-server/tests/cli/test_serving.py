@@ -33,6 +33,9 @@ def test_free_port_is_taken_and_its_url_is_one_that_this_machine_reaches(host, s
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has it")
 def test_connections_end_when_what_was_sent_is_not_taken() -> None:
-    with listening_socket("127.0.0.1", 0, untaken_seconds=1.5) as listener:
-        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1500
+    with (
+        listening_socket("127.0.0.1", 0, untaken_seconds=1.5) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1500

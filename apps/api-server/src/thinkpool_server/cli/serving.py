@@ -43,12 +43,12 @@ def listening_socket(host: str, port: int, *, untaken_seconds: float) -> socket.
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(untaken_seconds * 1000))
-        return listener
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "no such address"
         raise ConfigurationError(f"HOST and PORT should be free to listen on: {reason}") from error
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(untaken_seconds * 1000))
+    return listener
 
 
 def reachable_url(listener: socket.socket) -> str:
