@@ -54,7 +54,9 @@ class LiveServer:
 
     def __init__(self, data_dir: Path, environment: Mapping[str, str]) -> None:
         self._environment = {
-            name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG") or "COV" in name
+            name: value
+            for name, value in os.environ.items()
+            if name in ("PATH", "HOME", "LANG", "PYTHONPATH") or "COV" in name
         } | {
             "DATA_DIR": str(data_dir),
             "PORT": "0",

@@ -89,3 +89,19 @@ async def test_a_stop_survives_the_plug_being_pulled(
             await server.kill()
             await server.start()
         assert await server.events(run_id) == stopped
+
+
+async def test_a_client_that_leaves_without_its_whole_answer_ends_the_run_and_its_model_call(
+    open_server: OpenServer, upstream: SimulatedUpstream
+) -> None:
+    """Defect 11: nobody noticed, and the work went on."""
+    upstream.faults.add(STALLED_TURN)
+    async with open_server(upstream, DISCONNECT_GRACE_SECONDS="0.1") as server, asyncio.timeout(20):
+        body = {"model": "simulated", "messages": [{"role": "user", "content": "Who waits?"}]}
+        waiting = asyncio.ensure_future(server.session.post("/v1/chat/completions", json=body))
+        await upstream.ledger.until(lambda ledger: any(entry.step == "turn/2" for entry in ledger.entries))
+        waiting.cancel()
+        await upstream.ledger.until(lambda ledger: ledger.executing == 0)
+        (run,) = (await server.get("/v1/research"))["runs"]
+        end = (await server.events(run["id"]))[-1]
+    assert (end.type, field(end, "by")) == ("run.cancelled", "disconnect")

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from live_server import parse_stream
+from thinkpool_pipeline.testing.upstream import Fault
 
 CONFIGURATION = (Path(__file__).parents[2] / "nginx" / "nginx.conf").read_text()
 BINARY = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
@@ -208,6 +209,25 @@ def test_silence_between_heartbeats_is_no_reason_to_cut():
 
 def test_slow_reader_is_the_servers_business_and_fills_no_disk():
     assert directive("proxy_buffering") == "off"
+
+
+async def test_heartbeats_of_a_run_that_waits_pass_through(open_server, upstream, start_nginx):
+    """Defect 10: heartbeats were dropped, and a queued client heard nothing until the proxy cut it off."""
+    upstream.faults.add(Fault(kind="stall", endpoint="chat", step="turn/1"))
+    settings = {"PIPELINE_POOL_SIZE": "1", "HEARTBEAT_SECONDS": "0.1"}
+    async with (
+        asyncio.timeout(20),
+        open_server(upstream, **settings) as server,
+        start_nginx(int(server.url.rpartition(":")[2])) as url,
+        aiohttp.ClientSession(url) as session,
+    ):
+        await server.submit("The one that holds the pipeline")
+        await upstream.ledger.until(lambda ledger: ledger.executing == 1)
+        body = {"model": "simulated", "stream": True, "messages": [{"role": "user", "content": "And mine?"}]}
+        async with session.post("/v1/chat/completions", json=body) as response:
+            for _ in range(2):
+                await response.content.readuntil(b": ping\n\n")
+        assert (await server.health())["queued_requests"] == 1
 
 
 async def test_run_streams_through_and_resumes_where_it_was_left(open_server, slow_upstream, start_nginx):

@@ -1,3 +1,4 @@
+import threading
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from thinkpool_server.runs import RunRecord, Submission
 from thinkpool_server.service_statistics import PoolFigures
 from thinkpool_server.settings import Settings
 from thinkpool_server.testing.memory_service import STATISTICS, MemoryRunService, memory_runtime
+from thinkpool_server.testing.scripts import completed_run
 from thinkpool_server.testing.serving import served
 
 
@@ -54,6 +56,25 @@ async def test_a_server_that_is_not_ready_says_so_and_is_alive(change: dict[str,
         assert (ready.status_code, ready.json()) == (503, {"status": status})
         health = await http.client.get("/health")
         assert (health.status_code, health.json()["status"]) == (200, status)
+
+
+async def test_no_request_takes_a_thread() -> None:
+    """Defect 21: every request had a thread, an event loop and a pool of connections of its own."""
+    async with served(MemoryRunService(completed_run())) as http:
+        before = threading.enumerate()
+        asked = {"messages": [{"role": "user", "content": "a"}]}
+        for method, path, body in (
+            ("POST", "/v1/research", {"query": "a"}),
+            ("POST", "/v1/research", {"query": "a", "stream": True}),
+            ("POST", "/v1/chat/completions", asked),
+            ("POST", "/v1/chat/completions", {**asked, "stream": True}),
+            ("GET", "/v1/research/run-0001", None),
+            ("GET", "/v1/models", None),
+            ("GET", "/health", None),
+            ("GET", "/metrics", None),
+        ):
+            assert (await http.client.request(method, path, json=body)).status_code in (200, 202)
+        assert threading.enumerate() == before
 
 
 async def test_metrics_count_requests_by_route() -> None:
