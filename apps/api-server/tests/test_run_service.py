@@ -30,7 +30,7 @@ from thinkpool_server.engine import DbosEngine, EngineLimits
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor
 from thinkpool_server.event_log import EventLog
 from thinkpool_server.housekeeping import Housekeeping
-from thinkpool_server.run_service import EventLogRunService, ticket_of
+from thinkpool_server.run_service import EventLogRunService, _run_id, ticket_of
 from thinkpool_server.runs import RunRecord, Submission, Tenant
 from thinkpool_server.service_statistics import PoolFigures, ServiceStatistics
 from thinkpool_server.supervisor import MAX_IDLE_ATTEMPTS, Supervisor
@@ -53,6 +53,7 @@ class Pipelines:
         self.release = asyncio.Event()
         self.working = asyncio.Semaphore(0)
         self.order: list[str] = []
+        self.busy: set[int] = set()
 
     async def make(self, number: int) -> "ObedientPipeline":
         return ObedientPipeline(number, self)
@@ -70,6 +71,16 @@ class ObedientPipeline:
     model_name: str = "obedient"
 
     async def run(self, question: Question, journal: Journal) -> Answer:
+        assert self.number not in self.pipelines.busy, "two runs on one pipeline"
+        self.pipelines.busy.add(self.number)
+        try:
+            return await self._answer(question, journal)
+        finally:
+            if "linger" in question.text:
+                await self.pipelines.release.wait()
+            self.pipelines.busy.remove(self.number)
+
+    async def _answer(self, question: Question, journal: Journal) -> Answer:
         self.pipelines.order.append(question.text)
         self.pipelines.working.release()
         if "fail" in question.text:
@@ -169,6 +180,10 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield opened
 
 
+def files_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*")}
+
+
 async def waiting_run(world: World, text: str = "wait") -> RunRecord:
     """A run that a pipeline works on until it is released."""
     record = await world.submit(text)
@@ -218,6 +233,18 @@ async def test_a_cancelled_run_ends_with_the_report_so_far_once(world: World) ->
     assert end.by == "client"
     assert "A known fact." in end.partial_report
     assert world.admission.executing == 0
+
+
+async def test_a_pipeline_is_not_lent_again_while_a_cancelled_run_still_works_with_it(tmp_path: Path) -> None:
+    """Defect 12: a slot came back while its thread still worked, and two runs met in one set of tools."""
+    async with open_world(tmp_path, slots=1) as world:
+        first = await waiting_run(world, "wait and linger")
+        second = await world.submit("next")
+        assert not (await world.service.cancel(A, first.run_id)).is_ended
+        assert (world.pipelines.order, world.pipelines.busy) == (["wait and linger"], {1})
+        world.pipelines.release.set()
+        assert (await world.ended(first.run_id))[-1].type == "run.cancelled"
+        assert (await world.ended(second.run_id))[-1].type == "run.completed"
 
 
 async def test_a_queued_run_is_cancelled_without_being_started(world: World) -> None:
@@ -315,6 +342,21 @@ async def test_ids_are_unique_ordered_in_time_and_unguessable(world: World) -> N
     assert len({run_id[13:] for run_id in ids}) == 12
     assert [run_id[:13] for run_id in ids] == sorted(run_id[:13] for run_id in ids)
     assert all(run_id.isascii() and run_id.replace("_", "").isalnum() for run_id in ids)
+
+
+def test_two_thousand_ids_made_at_once_are_two_thousand() -> None:
+    """Defect 26: 1,609 of 2,000 ids were taken already."""
+    assert len({_run_id(submission("why?")) for _ in range(2_000)}) == 2_000
+
+
+async def test_what_a_client_names_is_only_ever_a_value(world: World, tmp_path: Path) -> None:
+    """Defect 25: a name of the client's became a file's, and a `/` in it ended the run as an empty success."""
+    named = "../../a/b\\c"
+    record = await world.submit("why?", idempotency_key=named, metadata={"trace_id": named})
+    assert record.run_id.removeprefix("run_").isalnum()
+    assert isinstance((await world.ended(record.run_id))[-1], RunCompleted)
+    assert (await world.service.get(A, record.run_id)).metadata == {"trace_id": named}
+    assert files_in(tmp_path) <= {"runs.db", "runs.db-shm", "runs.db-wal"}
 
 
 async def test_a_full_queue_refuses_with_retry_after_and_a_draining_server_refuses_all(tmp_path: Path) -> None:
