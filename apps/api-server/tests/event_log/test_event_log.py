@@ -264,6 +264,24 @@ async def test_readers_that_come_at_any_moment_all_see_the_same_bytes(log: Event
     assert log.open_readers == 0
 
 
+async def test_a_step_that_is_cancelled_while_it_is_committed_leaves_no_gap_for_readers(log: EventLog) -> None:
+    claim = await claimed(log)
+
+    async def work() -> Outcome[Usage]:
+        return Outcome(value=Usage(), events=(ReasoningDelta(turn=1, text="a"),))
+
+    async with log.follow(RUN, after=Seq(1)) as reader, asyncio.TaskGroup() as tasks:
+        claim.journal.emit(TurnStarted(turn=1, purpose="research"))
+        await log.flush()
+        step = tasks.create_task(claim.journal.step(StepName("turn/1"), Usage, work))
+        asyncio.get_running_loop().call_soon(step.cancel)
+        await asyncio.wait([step])
+        assert await claim.journal.finish(RunCancelled(by="client", partial_report=""), "cancelled")
+        read = [event async for batch in reader for event in batch]
+    assert [event.seq for event in read] == [2, 3, 4]
+    assert read == list(await log.read(RUN, after=1, most=-1))
+
+
 async def test_a_reader_of_a_run_without_news_waits_and_is_woken_by_the_commit(log: EventLog) -> None:
     claim = await claimed(log)
     async with log.follow(RUN, after=Seq(1)) as reader, asyncio.TaskGroup() as tasks:

@@ -139,8 +139,11 @@ class EventLog:
         await self._write(lambda store: store.request_cancel(run_id, by))
 
     async def delete(self, run_id: RunId) -> None:
-        """Deletes a run that has ended, with all of its record."""
+        """Deletes a run with all of its record, and lets its readers go."""
         await self._write(lambda store: store.delete(run_id))
+        topic = self._topics.get(run_id)
+        if topic is not None:
+            topic.end()
 
     async def expire(self, *, ended_before: float, most: int) -> list[RunId]:
         """Deletes runs that ended before then, at most so many; which there were."""
@@ -176,10 +179,13 @@ class EventLog:
     # -- events ------------------------------------------------------------------------------------------------------
 
     def submit(self, batch: Append) -> "asyncio.Future[tuple[StoredEvent, ...] | None]":
-        """The batch's stored events once committed; None, with nothing written, when it was fenced."""
-        future = self._commits.submit(lambda store: store.append(batch))
-        future.add_done_callback(lambda done: self._publish_result(batch.run_id, done))
-        return future
+        """The batch's stored events once committed; None, with nothing written, when it was fenced.
+
+        Whoever waits may leave: what is committed is published all the same, or readers would find a gap.
+        """
+        committed = self._commits.submit(lambda store: store.append(batch))
+        committed.add_done_callback(lambda done: self._publish_result(batch.run_id, done))
+        return asyncio.shield(committed)
 
     def flush_soon(self, journal: RunJournal) -> None:
         """Calls the journal's `flush` at the next tick."""

@@ -38,6 +38,11 @@ class Topic:
         self.is_ended = self._tail[-1].is_end
         self.wake()
 
+    def end(self) -> None:
+        """Tells the readers that nothing more comes, though there was no end event."""
+        self.is_ended = True
+        self.wake()
+
     def publish_transient(self, event: StoredEvent) -> None:
         """Tells those who are reading now; nobody later."""
         self.transient = (event, self.version + 1)
