@@ -27,8 +27,9 @@ from thinkpool_pipeline.testing.event_checker import check_event_log
 from thinkpool_pipeline.values import Answer, Message, Question, RunId, Seq, SourceId, StepName, Usage
 from thinkpool_server.admission import Admission
 from thinkpool_server.engine import DbosEngine, EngineLimits
-from thinkpool_server.errors import IdempotencyConflict, InvalidCursor
+from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
 from thinkpool_server.event_log import EventLog
+from thinkpool_server.event_log.store import StoredRun
 from thinkpool_server.housekeeping import Housekeeping
 from thinkpool_server.run_service import EventLogRunService, _run_id, ticket_of
 from thinkpool_server.runs import RunRecord, Submission, Tenant
@@ -83,13 +84,13 @@ class ObedientPipeline:
     async def _answer(self, question: Question, journal: Journal) -> Answer:
         self.pipelines.order.append(question.text)
         self.pipelines.working.release()
+        if "wait" in question.text:
+            await journal.step(StepName("find"), Usage, find)
+            await self.pipelines.release.wait()
         if "fail" in question.text:
             raise ModelUnavailable
         if "bug" in question.text:
             raise ZeroDivisionError("a secret")
-        if "wait" in question.text:
-            await journal.step(StepName("find"), Usage, find)
-            await self.pipelines.release.wait()
 
         async def write() -> Outcome[Usage]:
             journal.emit(TurnStarted(turn=1, purpose="report"))
@@ -178,6 +179,12 @@ async def open_world(path: Path, *, slots: int = 2, max_queued: int = 10) -> Asy
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with open_world(tmp_path) as opened:
         yield opened
+
+
+async def stored(world: World, run_id: RunId) -> StoredRun:
+    run = await world.log.get(run_id)
+    assert run is not None
+    return run
 
 
 def files_in(folder: Path) -> set[str]:
@@ -318,6 +325,84 @@ async def test_a_run_goes_on_when_the_database_comes_back(world: World, tmp_path
     assert (await world.ended(record.run_id))[-1].type == "run.completed"
 
 
+@asynccontextmanager
+async def hidden(path: Path, table: str) -> AsyncIterator[None]:
+    """The database without this table: whatever needs it fails, as on a full disk."""
+    other = sqlite3.connect(path / "runs.db", isolation_level=None)
+    other.execute(f"ALTER TABLE {table} RENAME TO hidden")
+    try:
+        yield
+    finally:
+        other.execute(f"ALTER TABLE hidden RENAME TO {table}")
+        other.close()
+
+
+@asynccontextmanager
+async def refused_updates(path: Path, table: str, when: str) -> AsyncIterator[None]:
+    """The database as it is while its disk is too full for such updates of this table."""
+    other = sqlite3.connect(path / "runs.db", isolation_level=None)
+    refusal = "SELECT RAISE(ABORT, 'database or disk is full')"
+    other.execute(f"CREATE TRIGGER full BEFORE UPDATE ON {table} WHEN {when} BEGIN {refusal}; END")
+    try:
+        yield
+    finally:
+        other.execute("DROP TRIGGER full")
+        other.close()
+
+
+@pytest.mark.parametrize("question", ["wait", "wait and fail", "wait and bug"])
+async def test_a_run_whose_end_cannot_be_written_ends_when_the_database_is_back(
+    world: World, tmp_path: Path, question: str
+) -> None:
+    record = await waiting_run(world, question)
+    async with refused_updates(tmp_path, "runs", "NEW.finished_at IS NOT NULL"):
+        world.pipelines.release.set()
+        async with asyncio.timeout(10):
+            while (await world.service.get(A, record.run_id)).epoch == 1:
+                assert world.admission.executing == 1
+    end = (await world.ended(record.run_id))[-1]
+    assert end.type == ("run.completed" if question == "wait" else "run.failed")
+
+
+async def test_a_run_that_the_engine_could_not_take_is_handed_over_when_it_can(world: World, tmp_path: Path) -> None:
+    async with hidden(tmp_path, "workflow_status"):
+        record = await world.submit("why?")
+        with pytest.raises(StoreUnavailable):
+            await world.engine.pending()
+        with pytest.raises(StoreUnavailable):
+            await world.engine.forget([record.run_id])
+    assert (await world.ended(record.run_id))[-1].type == "run.completed"
+
+
+async def test_a_slot_whose_release_could_not_be_recorded_is_free_again_after_two_looks(tmp_path: Path) -> None:
+    async with open_world(tmp_path, slots=1) as world:
+        async with refused_updates(tmp_path, "workflow_status", "NEW.status IN ('SUCCESS', 'ERROR')"):
+            lost = (await world.submit("why?")).run_id
+            await world.ended(lost)
+            async with asyncio.timeout(10):
+                while world.admission.executing:
+                    await world.log.flush()
+            await world.engine.pending()
+        next_run = await world.submit("and then?")
+        await world.service.release_ended()
+        assert lost in await world.engine.pending()
+        await world.service.release_ended()
+        assert (await world.ended(next_run.run_id))[-1].type == "run.completed"
+
+
+async def test_a_deserted_run_that_cannot_be_cancelled_is_cancelled_when_the_database_is_back(
+    world: World, tmp_path: Path
+) -> None:
+    left = await world.submit("wait and be left", is_foreground=True)
+    async with asyncio.timeout(10):
+        await world.pipelines.working.acquire()
+    async with refused_updates(tmp_path, "runs", "NEW.cancelled_by IS NOT NULL"):
+        await world.service.stop_deserted()
+        assert not (await world.service.get(A, left.run_id)).is_ended
+    await world.service.stop_deserted()
+    assert (await world.service.get(A, left.run_id)).status == "cancelled"
+
+
 async def test_an_idempotency_key_finds_the_run_it_made(world: World) -> None:
     async with asyncio.TaskGroup() as tasks:
         same = [tasks.create_task(world.service.submit(submission("why?", idempotency_key="k"))) for _ in range(20)]
@@ -408,6 +493,18 @@ async def test_a_deleted_run_is_stopped_and_gone(world: World) -> None:
     assert await world.service.read_page(A, (await world.submit("why?")).run_id, after=Seq(0), max_events=1)
 
 
+async def test_a_run_that_is_deleted_while_it_is_followed_lets_its_reader_go(world: World) -> None:
+    world.engine.stop_claiming()
+    record = await world.submit("why?")
+    async with asyncio.timeout(10), world.service.follow(record, after=Seq(1)) as reader:
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(anext(reader, None))
+            await world.log.flush()
+            await world.log.delete(record.run_id)
+        assert reading.result() is None
+        assert not reader.is_cut
+
+
 async def test_an_expired_run_is_said_to_be_past(world: World) -> None:
     record = await world.submit("why?")
     await world.ended(record.run_id)
@@ -449,6 +546,16 @@ async def test_a_run_that_waited_too_long_fails_and_never_starts(world: World) -
     end = (await world.ended(late.run_id))[-1]
     assert isinstance(end, RunFailed)
     assert end.code == "queue-timeout"
+
+
+async def test_a_run_that_had_begun_before_a_restart_is_not_ended_for_its_wait(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        record = await waiting_run(world)
+    async with open_world(tmp_path) as world:
+        world.admission.readmit(ticket_of(await stored(world, record.run_id)))
+        await world.service.fail_overdue(accepted_before=time.time() + 1)
+        world.pipelines.release.set()
+        assert (await world.ended(record.run_id))[-1].type == "run.completed"
 
 
 async def test_open_streams_of_waiting_runs_are_told_their_place(world: World) -> None:

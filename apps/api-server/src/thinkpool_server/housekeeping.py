@@ -1,4 +1,4 @@
-"""What has to be looked at now and then: deserted, waiting, overdue and expired runs."""
+"""What has to be looked at now and then: deserted, waiting, overdue, lost and expired runs."""
 
 import asyncio
 import time
@@ -52,6 +52,7 @@ class Housekeeping:
             self._service.tell_places()
             await self._service.fail_overdue(accepted_before=time.time() - self._queue_timeout_seconds)
         if ticks % EXPIRY_EVERY_TICKS == 1:
+            await self._service.release_ended()
             await self.expire()
 
     async def expire(self) -> None:

@@ -32,6 +32,7 @@ CANCEL_WAIT_SECONDS = 1.0
 """How long a cancel waits for the run's end event before it answers."""
 
 _CANCEL_TRIES = 5
+_ENGINE_RETRY_SECONDS = 1.0
 
 
 class EventLogRunService:
@@ -55,6 +56,7 @@ class EventLogRunService:
         self._accepted: asyncio.Queue[tuple[Ticket, asyncio.Future[bool]]] = asyncio.Queue()
         self._creating: dict[RunId, asyncio.Future[bool]] = {}
         self._deserted: dict[RunId, float] = {}
+        self._ended_before: set[RunId] = set()
         self._statistics = statistics
 
     def __repr__(self) -> str:
@@ -131,8 +133,8 @@ class EventLogRunService:
     async def delete(self, tenant: Tenant, run_id: RunId) -> None:
         """Forgets the run and its events; stops it first. Raises as `get`."""
         await self.cancel(tenant, run_id)
+        await self._engine.forget([run_id])  # first: what the engine still knew of would never start again
         await self._log.delete(run_id)
-        await self._engine.forget([run_id])
 
     async def read_page(self, tenant: Tenant, run_id: RunId, *, after: Seq, max_events: int) -> tuple[StoredEvent, ...]:
         """What is stored behind `after`, oldest first. Raises as `get`."""
@@ -179,7 +181,7 @@ class EventLogRunService:
                 is_new = False
             self._creating.pop(ticket.run_id, None)
             if is_new:
-                await self._engine.submit(ticket.run_id, tenant=ticket.tenant, rank=ticket.rank)
+                await self._hand_over(ticket)
             else:
                 self._leave(ticket.run_id)
 
@@ -205,15 +207,28 @@ class EventLogRunService:
         for group in (waiting, [run_id for run_id in due if run_id not in waiting]):
             async with asyncio.TaskGroup() as tasks:
                 for run_id in group:
-                    tasks.create_task(self.stop(run_id, "disconnect"))
+                    tasks.create_task(self._stop_deserted(run_id))
 
     async def fail_overdue(self, *, accepted_before: float) -> None:
-        """Ends runs that have waited since before then, as failed."""
+        """Ends runs that have waited since before then, as failed; those that had begun before a restart go on."""
         overdue = RunFailed(code="queue-timeout", message="The run waited too long in the queue.", partial_report="")
         for run_id in self._admission.overdue(accepted_before):
             run = await self._log.get(run_id)
-            if run is not None and await self._log.end_unclaimed(run.record, overdue, "failed"):
+            if run is None or run.record.started_at is not None:
+                continue
+            if await self._log.end_unclaimed(run.record, overdue, "failed"):
                 await self._withdraw(run_id)
+
+    async def release_ended(self) -> None:
+        """Makes the engine forget what it still counts though it had ended by the last call.
+
+        The engine could not record those ends, as on a full disk, and would keep their slots until the next start.
+        """
+        ended = {run_id for run_id in await self._engine.pending() if not self._admission.knows(run_id)}
+        lost = sorted(ended & self._ended_before)
+        self._ended_before = ended
+        if lost:
+            await self._engine.forget(lost)
 
     def tell_places(self) -> None:
         """Tells the open streams of waiting runs where they stand."""
@@ -234,6 +249,21 @@ class EventLogRunService:
             if run is not None and run.fingerprint != fingerprint:
                 raise IdempotencyConflict
             return None if run is None else run.record
+
+    async def _hand_over(self, ticket: Ticket) -> None:
+        while True:
+            try:
+                await self._engine.submit(ticket.run_id, tenant=ticket.tenant, rank=ticket.rank)
+            except StoreUnavailable:
+                await asyncio.sleep(_ENGINE_RETRY_SECONDS)
+            else:
+                return
+
+    async def _stop_deserted(self, run_id: RunId) -> None:
+        try:
+            await self.stop(run_id, "disconnect")
+        except StoreUnavailable:
+            self._note_deserted(run_id)  # it is looked at again, when the database may be back
 
     async def _end_waiting(self, run_id: RunId, by: CancelledBy) -> bool:
         run = await self._log.get(run_id)

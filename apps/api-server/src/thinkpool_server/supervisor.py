@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import Literal
 
 from thinkpool_pipeline.draft import report_so_far, usage_so_far
-from thinkpool_pipeline.errors import PipelineError, RunError, RunSuperseded
+from thinkpool_pipeline.errors import PipelineError, RunError, RunSuperseded, ShuttingDown
 from thinkpool_pipeline.events import EndEvent, RunCancelled, RunCompleted, RunEvent, RunFailed, RunStarted
 from thinkpool_pipeline.pool import PipelinePool
 from thinkpool_pipeline.values import RunId
@@ -72,16 +72,15 @@ class Supervisor:
 
     async def execute(self, run_id: RunId) -> bool:
         """Works on the run; True when it has ended, False when it is handed back."""
-        while True:
+        while not self._log.is_draining:
             try:
                 fate = await self._attempt(run_id)
             except StoreUnavailable:
                 fate = _Fate.LOG_UNAVAILABLE
             if fate is not _Fate.LOG_UNAVAILABLE:
                 return fate is not _Fate.HANDED_BACK
-            if self._log.is_draining:
-                return False
             await asyncio.sleep(_LOG_RETRY_SECONDS)
+        return False
 
     def cancel(self, run_id: RunId, by: CancelledBy) -> asyncio.Event | None:
         """Stops a run that executes here; the event is set when it has ended. None when it does not execute here."""
@@ -127,9 +126,8 @@ class Supervisor:
         async with asyncio.TaskGroup() as tasks:  # a task of its own, so that cancelling the work cancels nothing else
             live = _LiveRun(work=tasks.create_task(self._work(claim), name=run_id))
             with self._registered(run_id, live):
-                ended = await self._outcome(claim, live)
+                ended = await self._recorded_outcome(claim, live)
                 if not isinstance(ended, _Fate):
-                    await claim.journal.finish(ended, _STATUS[type(ended)])
                     self._admission.leave(run_id, executed_seconds=time.monotonic() - began_at)
                 elif ended is _Fate.SUPERSEDED:
                     self._admission.leave(run_id)
@@ -151,6 +149,15 @@ class Supervisor:
                 while (ahead := self._admission.predecessor(run_id)) is not None:
                     await self._awaited.setdefault(ahead, asyncio.Event()).wait()
 
+    async def _recorded_outcome(self, claim: Claim, live: _LiveRun) -> EndEvent | _Fate:
+        try:
+            ended = await self._outcome(claim, live)
+            if not isinstance(ended, _Fate):
+                await claim.journal.finish(ended, _STATUS[type(ended)])
+        except StoreUnavailable:  # a fate, since the task group would wrap the error
+            return _Fate.LOG_UNAVAILABLE
+        return ended
+
     async def _outcome(self, claim: Claim, live: _LiveRun) -> EndEvent | _Fate:
         if claim.cancelled_by is not None:
             self.cancel(claim.record.run_id, _as_canceller(claim.cancelled_by))
@@ -163,15 +170,21 @@ class Supervisor:
 
     async def _work(self, claim: Claim) -> EndEvent | _Fate:
         try:
+            return await self._ending(claim)
+        except StoreUnavailable:
+            return _Fate.LOG_UNAVAILABLE
+
+    async def _ending(self, claim: Claim) -> EndEvent | _Fate:
+        try:
             if claim.record.epoch > claim.steps_recorded + MAX_IDLE_ATTEMPTS:
                 raise RunError("The run was given up: the server ended again and again while working on it.")
             return await self._research(claim)
-        except RunSuspended:
+        except (RunSuspended, ShuttingDown):
             return _Fate.HANDED_BACK
         except RunSuperseded:
             return _Fate.SUPERSEDED
         except StoreUnavailable:
-            return _Fate.LOG_UNAVAILABLE
+            raise
         except PipelineError as error:
             return await self._failed(claim, error.code, error.message)
         except Exception:

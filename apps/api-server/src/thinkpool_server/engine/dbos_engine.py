@@ -11,8 +11,9 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -22,10 +23,12 @@ from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions
 from sqlalchemy import Engine as SqlEngine
 from sqlalchemy import create_engine
 from sqlalchemy.event import listen
+from sqlalchemy.exc import SQLAlchemyError
 from thinkpool_pipeline.values import RunId
 
 from thinkpool_server.engine.protocol import EngineLimits, Execute
 from thinkpool_server.engine.wake import WakeableStop
+from thinkpool_server.errors import StoreUnavailable
 from thinkpool_server.runs import Tenant
 
 QUEUE = "runs"
@@ -95,24 +98,29 @@ class DbosEngine:
 
     async def submit(self, run_id: RunId, *, tenant: Tenant, rank: int) -> None:
         """Queues the run; lower ranks start first. Submitting a run again changes nothing."""
-        with SetWorkflowID(run_id), SetEnqueueOptions(priority=rank, queue_partition_key=tenant):
+        options = SetEnqueueOptions(priority=rank, queue_partition_key=tenant)
+        with _translated_errors(), SetWorkflowID(run_id), options:
             await DBOS.enqueue_workflow_async(QUEUE, self._workflow, run_id)
         self._stop.wake()
 
     async def withdraw(self, run_id: RunId) -> None:
         """Takes a run that has not started out of the queue."""
-        await DBOS.cancel_workflow_async(run_id)
+        with _translated_errors():
+            await DBOS.cancel_workflow_async(run_id)
 
     async def pending(self) -> set[RunId]:
         """Runs that are queued or executing."""
-        workflows = await DBOS.list_workflows_async(
-            status=["ENQUEUED", "PENDING"], load_input=False, load_output=False, queue_name=QUEUE
-        )
+        with _translated_errors():
+            workflows = await DBOS.list_workflows_async(
+                status=["ENQUEUED", "PENDING"], load_input=False, load_output=False, queue_name=QUEUE
+            )
         return {RunId(workflow.workflow_id) for workflow in workflows}
 
     async def forget(self, run_ids: Sequence[RunId]) -> None:
         """Deletes what the engine keeps of runs that have ended."""
-        await DBOS.delete_workflows_async(list(run_ids))
+        with _translated_errors():
+            await DBOS.delete_workflows_async(list(run_ids))
+        self._stop.wake()
 
     def stop_claiming(self) -> None:
         """Starts no more runs."""
@@ -149,6 +157,14 @@ class DbosEngine:
 
 
 _OWN_ENDINGS = _OwnEndings()
+
+
+@contextmanager
+def _translated_errors() -> Generator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise StoreUnavailable from error
 
 
 def _prepare_logger() -> None:

@@ -24,7 +24,8 @@ class EngineLimits:
 class Engine(Protocol):
     """Executes submitted runs, each once at a time, in rank order inside a tenant, within its limits.
 
-    Submissions survive the process: what was submitted and has not ended is executed after the next start.
+    Submissions survive the process: what was submitted and has not ended is executed after the next start. Every
+    coroutine raises `StoreUnavailable` when the database does not take it now.
     """
 
     async def submit(self, run_id: RunId, *, tenant: Tenant, rank: int) -> None:
