@@ -538,6 +538,16 @@ async def test_a_foreground_run_that_nobody_reads_is_cancelled_and_a_read_one_is
     assert (await world.service.get(A, read.run_id)).status == "cancelled"
 
 
+async def test_a_run_in_the_background_outlives_its_readers(world: World) -> None:
+    """Defect 18: a run died with its connection."""
+    record = await waiting_run(world)
+    async with world.service.follow(record) as reader:
+        await anext(reader)
+    await world.service.stop_deserted()
+    world.pipelines.release.set()
+    assert (await world.ended(record.run_id))[-1].type == "run.completed"
+
+
 async def test_a_run_that_waited_too_long_fails_and_never_starts(world: World) -> None:
     for number in range(2):
         await waiting_run(world, f"wait {number}")
