@@ -50,11 +50,20 @@ async def test_an_empty_search_says_what_there_is_and_what_to_do(knowledge):
     assert output.text == "None of the 3 documents has these words. Try other or fewer words."
 
 
+async def test_a_search_waits_for_the_first_index(tmp_path):
+    for number in range(100):
+        (tmp_path / f"{number}.md").write_text("words " * 2_000 + f"z{number}")
+    async with asyncio.timeout(20), KnowledgeBase(tmp_path, tmp_path / ".index" / "index.db") as knowledge:
+        assert not knowledge.status().is_ready
+        output = await SearchDocuments(knowledge)({"query": "z99"}, CONTEXT)
+    assert [passage.document for passage in output.passages] == ["99.md"]
+
+
 async def test_an_empty_search_before_the_index_is_ready_says_so(tmp_path):
     for number in range(100):
         (tmp_path / f"{number}.md").write_text("words " * 2_000)
     async with asyncio.timeout(20), KnowledgeBase(tmp_path, tmp_path / ".index" / "index.db") as knowledge:
-        output = await SearchDocuments(knowledge)({"query": "zyx"}, CONTEXT)
+        output = await SearchDocuments(knowledge, index_patience_seconds=0)({"query": "zyx"}, CONTEXT)
     assert output.is_empty
     assert "documents are indexed so far" in output.text
 

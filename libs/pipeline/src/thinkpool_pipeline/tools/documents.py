@@ -1,6 +1,8 @@
 """Tools over the local documents: one finds passages, one reads on."""
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from thinkpool_pipeline.errors import InvalidArguments
 from thinkpool_pipeline.knowledge import DocumentPage, FoundPassage, KnowledgeBase
@@ -10,13 +12,16 @@ from thinkpool_pipeline.values import Passage, ToolOutput, ToolSpec
 _DEFAULT_PASSAGES = 8
 _MOST_PASSAGES = 25
 _PAGE_CHARACTERS = 8_000
+INDEX_PATIENCE_SECONDS = 10.0
+"""How long a search waits for the first index: a question asked right after the start is not to find nothing."""
 
 
 class SearchDocuments:
     """The tool `search_documents`."""
 
-    def __init__(self, knowledge: KnowledgeBase) -> None:
+    def __init__(self, knowledge: KnowledgeBase, *, index_patience_seconds: float = INDEX_PATIENCE_SECONDS) -> None:
         self._knowledge = knowledge
+        self._index_patience_seconds = index_patience_seconds
         self._spec = ToolSpec(
             name="search_documents",
             description=(
@@ -46,7 +51,7 @@ class SearchDocuments:
         return self._spec
 
     async def __call__(self, arguments: JsonArguments, context: CallContext) -> ToolOutput:
-        """The passages found, each with its document's id.
+        """The passages found, each with its document's id; while the index is first made, in what there is of it.
 
         Raises:
             ToolUnavailable: the index cannot be read.
@@ -54,6 +59,9 @@ class SearchDocuments:
         """
         limit = arguments.get("limit", _DEFAULT_PASSAGES)
         assert isinstance(limit, int)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._index_patience_seconds):
+                await self._knowledge.wait_until_ready()
         found = await self._knowledge.search(str(arguments["query"]), max_passages=limit)
         if not found:
             return ToolOutput(text=self._nothing(), summary="nothing found", is_empty=True)
