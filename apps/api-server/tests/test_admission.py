@@ -1,10 +1,10 @@
 import pytest
-from thinkpool_pipeline.errors import QueueFull
+from thinkpool_pipeline.errors import QueueFull, TooManyRuns
 from thinkpool_pipeline.values import RunId
 from thinkpool_server.admission import CLASS_SPAN, Admission, Ticket
 from thinkpool_server.runs import Tenant
 
-A, B = Tenant("a"), Tenant("b")
+A, B, C = Tenant("a"), Tenant("b"), Tenant("c")
 
 
 def filled(slots: int, max_queued: int, runs: int) -> Admission:
@@ -21,6 +21,24 @@ def test_exactly_the_slots_and_the_queue_are_admitted() -> None:
     admission.leave(RunId("r0"))
     admission.admit(RunId("one more"), A, 5)
     assert repr(admission) == "<Admission [0 executing, 504 waiting]>"
+
+
+def test_a_tenant_that_floods_the_queue_leaves_the_others_their_share() -> None:
+    admission = Admission(slots=2, max_queued=9, tenants=(A, B, C))
+    for number in range(5):
+        admission.admit(RunId(f"a{number}"), A, 1 + number % 9)
+    with pytest.raises(TooManyRuns) as refused:
+        admission.admit(RunId("too many"), A, 5)
+    assert refused.value.retry_after_seconds == 5
+    for number in range(3):
+        admission.admit(RunId(f"b{number}"), B, 5)
+        admission.admit(RunId(f"c{number}"), C, 5)
+    with pytest.raises(QueueFull):
+        admission.admit(RunId("full"), B, 5)
+    admission.leave(RunId("c0"))
+    with pytest.raises(TooManyRuns):
+        admission.admit(RunId("another's"), A, 5)
+    admission.admit(RunId("its own"), C, 5)
 
 
 def test_retry_after_follows_from_how_long_runs_take() -> None:

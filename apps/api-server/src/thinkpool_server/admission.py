@@ -8,10 +8,10 @@ import math
 import time
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from thinkpool_pipeline.errors import QueueFull
+from thinkpool_pipeline.errors import QueueFull, TooManyRuns
 from thinkpool_pipeline.events import RunQueued
 from thinkpool_pipeline.values import RunId
 
@@ -20,6 +20,7 @@ from thinkpool_server.runs import Tenant
 CLASS_SPAN = 238_000_000
 """Arrivals that one priority class has room for: nine classes fit the engine's 1..2^31-1."""
 
+_CLASSES = range(1, 10)
 _RECENT_RUNS = 50
 _RETRY_UNKNOWN_SECONDS = 5
 _RETRY_MOST_SECONDS = 300
@@ -44,11 +45,17 @@ class Ticket:
 
 
 class Admission:
-    """Counts the runs that wait and those that execute; refuses when too many wait."""
+    """Counts the runs that wait and those that execute; refuses when too many wait.
 
-    def __init__(self, *, slots: int, max_queued: int, last_arrival: int = 0) -> None:
+    Each of several `tenants` has an equal share of the queue that the others' runs cannot take: what is beyond its own
+    share a tenant gets only while every other one's is free for its owner.
+    """
+
+    def __init__(self, *, slots: int, max_queued: int, tenants: Collection[Tenant] = (), last_arrival: int = 0) -> None:
         self._slots = slots
         self._max_queued = max_queued
+        self._tenants = frozenset(tenants)
+        self._share = max_queued // max(1, len(self._tenants))
         self._last_arrival = last_arrival
         self._waiting: dict[RunId, Ticket] = {}
         self._lanes: dict[tuple[Tenant, int], list[Ticket]] = {}
@@ -73,10 +80,14 @@ class Admission:
 
         Raises:
             QueueFull: as many wait as may.
+            TooManyRuns: the places that are left are other tenants'.
 
         """
-        if len(self._waiting) + len(self._executing) >= self._slots + self._max_queued:
+        room = self._slots + self._max_queued - len(self._waiting) - len(self._executing)
+        if room <= 0:
             raise QueueFull(retry_after_seconds=self._retry_after_seconds())
+        if room <= self._kept_from(tenant) and self._waiting_of(tenant) >= self._share:
+            raise TooManyRuns(retry_after_seconds=self._retry_after_seconds())
         self._last_arrival += 1
         ticket = Ticket(
             run_id=run_id, tenant=tenant, priority=priority, arrival=self._last_arrival, accepted_at=time.time()
@@ -125,7 +136,7 @@ class Admission:
 
     def place(self, ticket: Ticket) -> RunQueued:
         """What a client is told of a run that was just admitted."""
-        own = [len(self._lanes.get((ticket.tenant, one), ())) for one in range(1, 10)]
+        own = [len(self._lanes.get((ticket.tenant, one), ())) for one in _CLASSES]
         position = sum(own[: ticket.priority])
         return self._told(position, position - 1 + len(self._waiting) - sum(own))
 
@@ -138,6 +149,13 @@ class Admission:
             others = len(self._waiting) - len(tickets)
             for index, ticket in enumerate(sorted(tickets, key=lambda one: one.rank)):
                 yield ticket.run_id, self._told(index + 1, index + others)
+
+    def _waiting_of(self, tenant: Tenant) -> int:
+        return sum(len(self._lanes.get((tenant, one), ())) for one in _CLASSES)
+
+    def _kept_from(self, tenant: Tenant) -> int:
+        """Places in the queue that are kept for the other tenants."""
+        return sum(max(0, self._share - self._waiting_of(other)) for other in self._tenants if other != tenant)
 
     def _told(self, position: int, ahead: int) -> RunQueued:
         free = self._slots - len(self._executing)
