@@ -52,6 +52,23 @@ async def test_twenty_runs_in_flight_survive_a_graceful_shutdown(
             assert await server.events(run_id) == [*before, *after]
 
 
+async def test_a_client_that_holds_its_request_back_does_not_double_the_grace(
+    open_server: OpenServer, slow_upstream: SimulatedUpstream
+) -> None:
+    slow_upstream.timing = Timing(first_token_seconds=60, token_seconds=0)
+    started = asyncio.Semaphore(0)
+    async with open_server(slow_upstream, SHUTDOWN_GRACE_SECONDS=str(GRACE_SECONDS)) as server, asyncio.timeout(60):
+        run_id = await server.submit("Why?")
+        _, half = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+        half.write(b"POST /v1/research HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(read_until_cut(server, run_id, started))
+            await started.acquire()
+            async with asyncio.timeout(GRACE_SECONDS + 1):
+                assert await server.terminate() == 0
+        half.close()
+
+
 async def test_a_second_server_on_the_same_directory_refuses_to_start(open_server: OpenServer) -> None:
     async with open_server() as server:
         second = open_server()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, NewType
 
-from thinkpool_pipeline.values import Question, RunId, Seq, Usage
+from thinkpool_pipeline.values import Question, RunId, Seq
 
 Tenant = NewType("Tenant", str)
 """Whose run it is: the name of an API key, or `default` when the server is open."""
@@ -63,12 +63,3 @@ class RunPage:
     runs: tuple[RunRecord, ...]
     next_cursor: str | None
     """Opaque; None on the last page."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
-    """How a run ended."""
-
-    report: str
-    """The report, or as much of it as there was."""
-    usage: Usage

@@ -30,7 +30,7 @@ from thinkpool_server.figures import FigureSources
 from thinkpool_server.housekeeping import Housekeeping
 from thinkpool_server.metrics import Metrics
 from thinkpool_server.run_service import EventLogRunService, ticket_of
-from thinkpool_server.runs import RunRecord
+from thinkpool_server.runs import RunRecord, Tenant
 from thinkpool_server.settings import Settings
 from thinkpool_server.supervisor import Supervisor
 from thinkpool_server.toolbox import knowledge_directory, make_models, make_tools
@@ -127,6 +127,7 @@ async def _restore_admission(settings: Settings, log: EventLog, unfinished: Sequ
     admission = Admission(
         slots=min(settings.pipeline_pool_size, settings.max_concurrent_requests),
         max_queued=settings.max_queued_requests,
+        tenants={Tenant(key.tenant) for key in settings.server_api_keys},
         last_arrival=await log.last_arrival(),
     )
     for run in unfinished:
@@ -137,7 +138,8 @@ async def _restore_admission(settings: Settings, log: EventLog, unfinished: Sequ
 async def _hand_back(runtime: ServerRuntime, supervisor: Supervisor) -> None:
     runtime.engine.stop_claiming()
     runtime.log.drain()
-    await supervisor.drain(runtime.settings.shutdown_grace_seconds)
+    # The grace began with the signal, and requests that were on their way have had their part of it.
+    await supervisor.drain(max(0.0, runtime.settings.shutdown_grace_seconds - runtime.log.draining_seconds))
 
 
 def _housekeeping(runtime: ServerRuntime) -> Housekeeping:

@@ -42,6 +42,7 @@ class EventLog:
     def __init__(self, path: Path, *, observe: Callable[[RunRecord, RunEvent], None] = _ignore) -> None:
         self.is_draining = False
         self.observe = observe
+        self._draining_since = 0.0
         self._store = Store(path)
         self._commits = GroupCommit(self._store)
         self._reading = ThreadPoolExecutor(max_workers=_READING_THREADS, thread_name_prefix="event-log-reader")
@@ -56,6 +57,11 @@ class EventLog:
     def lag_seconds(self) -> float:
         """How long the oldest write that is not committed has waited; 0 when there is none."""
         return self._commits.lag_seconds
+
+    @property
+    def draining_seconds(self) -> float:
+        """How long it has drained; 0 before."""
+        return asyncio.get_running_loop().time() - self._draining_since if self.is_draining else 0.0
 
     @property
     def is_writable(self) -> bool:
@@ -83,6 +89,8 @@ class EventLog:
 
     def drain(self) -> None:
         """Begins no new step and lets every reader go."""
+        if not self.is_draining:
+            self._draining_since = asyncio.get_running_loop().time()
         self.is_draining = True
         for topic in tuple(self._topics.values()):
             topic.wake()

@@ -76,8 +76,6 @@ class RunJournal:
         self._pending: list[tuple[str, bytes]] = []
         self._is_superseded = False
         self._is_broken = False
-        self.steps_run = 0
-        """Steps that this attempt recorded."""
 
     def __repr__(self) -> str:
         return f"<RunJournal {self._record.run_id} epoch {self._record.epoch} [{len(self._steps)} steps recorded]>"
@@ -140,7 +138,6 @@ class RunJournal:
         if await self._committed(steps=((name, value),)) is None:
             raise RunSuperseded
         self._steps[name] = value
-        self.steps_run += 1
         return outcome.value
 
     async def finish(self, end: EndEvent, status: str) -> bool:
