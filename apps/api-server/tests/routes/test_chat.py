@@ -4,10 +4,13 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 from thinkpool_pipeline.errors import QueueFull
-from thinkpool_pipeline.events import ReportDelta, RunCancelled
-from thinkpool_pipeline.values import RunId
+from thinkpool_pipeline.events import ReportDelta, RunCancelled, StoredEvent
+from thinkpool_pipeline.values import RunId, Seq
+from thinkpool_server.errors import StoreUnavailable
+from thinkpool_server.protocols import BEFORE_FIRST
+from thinkpool_server.runs import RunRecord
 from thinkpool_server.testing.event_source import parsed
-from thinkpool_server.testing.memory_service import MemoryRunService
+from thinkpool_server.testing.memory_service import MemoryReader, MemoryRunService
 from thinkpool_server.testing.scripts import REPORT, USAGE, begun_run, completed_run, failed_run
 from thinkpool_server.testing.serving import Served, served
 
@@ -51,6 +54,23 @@ async def test_a_streamed_answer_is_the_same(has_usage: bool) -> None:
     assert choices[-2].delta.annotations[0]["url_citation"]["title"] == "Sky"
     assert [chunk.usage.total_tokens for chunk in chunks if chunk.usage] == ([154] if has_usage else [])
     assert {chunk.model for chunk in chunks} == {"org/other"}
+
+
+class UnreadableReader(MemoryReader):
+    async def __anext__(self) -> tuple[StoredEvent, ...]:
+        raise StoreUnavailable
+
+
+class UnreadableService(MemoryRunService):
+    def follow(self, record: RunRecord, *, after: Seq = BEFORE_FIRST) -> MemoryReader:
+        return UnreadableReader(self, self.runs[record.run_id], after)
+
+
+async def test_a_whole_answer_whose_events_cannot_be_read_is_told_to_come_back() -> None:
+    async with served(UnreadableService(completed_run())) as http:
+        answer = await http.client.post("/v1/chat/completions", json={"messages": ASKED})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "store-unavailable")
+    assert int(answer.headers["Retry-After"]) >= 1
 
 
 async def test_the_first_chunk_comes_on_acceptance() -> None:

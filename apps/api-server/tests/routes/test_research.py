@@ -161,6 +161,8 @@ async def test_events_come_as_json_pages_too() -> None:
             found += [event["type"] for event in page["events"]]
             after, is_complete = page["next_after"], page["is_complete"]
         assert found == [event.type for event in completed_run()]
+        again = (await http.client.get(f"/v1/research/{RUN}/events?after={after}")).json()
+        assert again == {"events": [], "next_after": after, "is_complete": True}
 
 
 async def test_a_draining_server_says_where_to_go_on() -> None:

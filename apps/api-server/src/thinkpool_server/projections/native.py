@@ -39,15 +39,15 @@ def farewell(last_seq: int) -> bytes:
     return b": closing; resume with Last-Event-ID %d\n\n" % last_seq
 
 
-def events_page(events: Sequence[StoredEvent], *, after: Seq) -> bytes:
-    """A page of events as JSON, with the place behind which the next one begins."""
+def events_page(events: Sequence[StoredEvent], *, after: Seq, is_past_end: bool = False) -> bytes:
+    """A page of events as JSON, with the place behind which the next one begins, and whether there will be none."""
     items = b",".join(
         b'{"seq":%d,"type":"%b","at":%b,"data":%b}'
         % (event.seq, event.type.encode(), orjson.dumps(event.at), event.data)
         for event in events
     )
     next_after = events[-1].seq if events else after
-    is_complete = b"true" if events and events[-1].is_end else b"false"
+    is_complete = b"true" if (events[-1].is_end if events else is_past_end) else b"false"
     return b'{"events":[%b],"next_after":%d,"is_complete":%b}' % (items, next_after, is_complete)
 
 

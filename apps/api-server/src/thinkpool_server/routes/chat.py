@@ -8,6 +8,7 @@ from starlette.responses import Response
 from thinkpool_pipeline.errors import ShuttingDown, UnknownRun
 
 from thinkpool_server.error_responses import Failure, failure_of, respond, run_failure
+from thinkpool_server.errors import StoreUnavailable
 from thinkpool_server.event_stream import EventStream
 from thinkpool_server.projections.chat import CUT, GONE, ChatAnswer, ChatHead, ChatStream
 from thinkpool_server.protocols import RunReader, Runtime
@@ -72,6 +73,7 @@ def _failure(reader: RunReader, answer: ChatAnswer) -> Failure:
 
 async def _gather(request: Request, reader: RunReader, answer: ChatAnswer) -> bool:
     """Reads the run to its end; False when the client left before."""
+    failure: StoreUnavailable | None = None
 
     async def stop_when_client_leaves(patience: asyncio.Timeout) -> None:
         message = {"type": ""}
@@ -82,9 +84,14 @@ async def _gather(request: Request, reader: RunReader, answer: ChatAnswer) -> bo
     try:
         async with reader, asyncio.timeout(None) as patience, asyncio.TaskGroup() as group:
             watcher = group.create_task(stop_when_client_leaves(patience))
-            async for batch in reader:
-                answer.add(batch)
+            try:
+                async for batch in reader:
+                    answer.add(batch)
+            except StoreUnavailable as error:  # carried out of the task group, which would wrap it
+                failure = error
             watcher.cancel()
     except TimeoutError:
         return False
+    if failure is not None:
+        raise failure
     return True

@@ -91,12 +91,14 @@ async def read_events(
     record = await runtime.service.get(tenant, run_id)
     place = _place(request.headers.get("last-event-id") or after, record)
     headers = {RUN_ID_HEADER: record.run_id, "Vary": "Accept"}
+    is_past_end = record.is_ended and place == record.last_seq
     if preferred(request.headers.get("accept", ""), (_JSON, _SSE)) == _SSE:
-        if record.is_ended and place == record.last_seq:
+        if is_past_end:
             return Response(status_code=204, headers=headers)
         return _stream(runtime, record, after=place, headers=headers)
     events = await runtime.service.read_page(tenant, run_id, after=place, max_events=limit)
-    return Response(native.events_page(events, after=place), headers=headers, media_type=_JSON)
+    page = native.events_page(events, after=place, is_past_end=is_past_end)
+    return Response(page, headers=headers, media_type=_JSON)
 
 
 @router.post("/{run_id}/cancel")
