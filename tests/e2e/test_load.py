@@ -100,7 +100,8 @@ async def test_clients_that_leave_while_queued_or_streaming_leave_nothing_behind
         await upstream.ledger.until(lambda ledger: ledger.executing == 0)
         assert (health["limiter"]["held"], health["pool"]["in_use"], health["pool"]["waiting"]) == (0, 0, 0)
         assert await late_timers(server) == 0
-        assert len(upstream.ledger.entries) == LEAVING
+        assert {entry.outcome for entry in upstream.ledger.entries} == {"client-gone"}
+        assert {entry.step for entry in upstream.ledger.entries} == {"turn/1"}
         assert {run["status"] for run in await all_runs(server)} == {"cancelled"}
         upstream.timing = Timing(first_token_seconds=0, token_seconds=0, search_seconds=0, page_seconds=0)
         assert (await server.events(await server.submit("Still there?")))[-1].type == "run.completed"
