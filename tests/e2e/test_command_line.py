@@ -34,7 +34,11 @@ def start(tmp_path):
             stderr=asyncio.subprocess.PIPE,
         )
 
-    return run
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:  # as in a script's background job; it would be inherited
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield run
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
