@@ -1,12 +1,15 @@
+import re
+from base64 import b64encode
+from hashlib import sha256
 from html.parser import HTMLParser
 
 import pytest
-from thinkpool_server.report_rendering import report_page
+from thinkpool_server.report_rendering import PAGE_POLICY, PAGE_STYLE, report_page
 
 _TAGS = frozenset(
     "html head meta title body main h1 p a ul li ol strong code pre blockquote table thead tbody tr th td".split()  # noqa: SIM905 -- a list of 21 strings reads worse
 )
-_ATTRIBUTES = {"href", "title", "rel", "lang", "charset", "start", "value", "style", "class"}
+_ATTRIBUTES = {"href", "title", "rel", "lang", "charset", "start", "value", "style", "class", "name", "content"}
 
 SCRIPTS = [
     "<script>alert(1)</script>",
@@ -95,7 +98,9 @@ class _Walk(HTMLParser):
 
 def walked(report: str, title: str = "t") -> _Walk:
     walk = _Walk()
-    walk.feed(report_page(report, title=title))
+    page = report_page(report, title=title)
+    assert f"<style>{PAGE_STYLE}</style>" in page
+    walk.feed(page.replace(f"<style>{PAGE_STYLE}</style>", "", 1))  # any other would be a fault
     walk.close()
     return walk
 
@@ -113,6 +118,17 @@ def test_nothing_active_and_nothing_foreign_is_rendered(payload: str) -> None:
 
 def test_a_title_is_text() -> None:
     assert walked("x", title="</title><script>alert(1)</script>").faults == []
+
+
+def test_the_policy_lets_the_page_have_its_own_style_sheet_and_no_other() -> None:
+    (style,) = re.findall(r"<style>(.*?)</style>", report_page("x", title="t"), re.DOTALL)
+    digest = b64encode(sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}';" in PAGE_POLICY
+    assert "unsafe" not in PAGE_POLICY
+
+
+def test_a_page_begins_with_the_question() -> None:
+    assert '<p class="question">Why &amp; how?</p>\n<main>' in report_page("x", title="Why & how?")
 
 
 def test_a_report_is_rendered_with_links_tables_and_sources() -> None:
