@@ -6,6 +6,7 @@ report must be put together without the model.
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from urllib.parse import quote, urlsplit
 
 from thinkpool_pipeline.events import (
@@ -44,7 +45,7 @@ def report_so_far(events: Iterable[RunEvent]) -> str:
         elif isinstance(event, TurnStarted) and event.purpose == "report":
             report_turn = event.turn
             pieces.clear()
-        elif isinstance(event, TurnRetracted) and event.turn == report_turn:
+        elif isinstance(event, TurnRetracted) and event.turn == report_turn and event.within is None:
             pieces.clear()
         elif isinstance(event, RunCompleted):
             return event.report
@@ -57,23 +58,38 @@ def report_so_far(events: Iterable[RunEvent]) -> str:
 
 
 def usage_so_far(events: Iterable[RunEvent]) -> Usage:
-    """The tokens of every finished turn."""
-    return sum((event.usage for event in events if isinstance(event, TurnFinished | ToolFinished)), Usage())
+    """The tokens of every finished turn and call; a finished call's figures hold those of the turns within it."""
+    finished = [event for event in events if isinstance(event, TurnFinished | ToolFinished)]
+    whole = {event.call_id for event in finished if isinstance(event, ToolFinished)}
+    return sum((event.usage for event in finished if event.within not in whole), Usage())
 
 
 def torn_steps(events: Iterable[RunEvent]) -> TornSteps:
-    """What was begun and never finished."""
+    """What was begun and never finished, and the sources that are numbered."""
+    events = list(events)
+    calls = {event.within for event in events if isinstance(event, TurnStarted) and event.within}
+    return replace(
+        _torn(events, None),
+        sources=tuple(event for event in events if isinstance(event, SourceFound)),
+        within={call: _torn(events, call) for call in sorted(calls)},
+    )
+
+
+def _torn(events: Iterable[RunEvent], within: str | None) -> TornSteps:
     turns: set[int] = set()
     calls: set[str] = set()
     for event in events:
-        if isinstance(event, TurnStarted):
-            turns.add(event.turn)
-        elif isinstance(event, TurnFinished | TurnRetracted):
-            turns.discard(event.turn)
-        elif isinstance(event, ToolStarted):
-            calls.add(event.call_id)
-        elif isinstance(event, ToolFinished):
-            calls.discard(event.call_id)
+        match event:
+            case TurnStarted() if event.within == within:
+                turns.add(event.turn)
+            case TurnFinished() | TurnRetracted() if event.within == within:
+                turns.discard(event.turn)
+            case ToolStarted() if event.within == within:
+                calls.add(event.call_id)
+            case ToolFinished() if event.within == within:
+                calls.discard(event.call_id)
+            case _:
+                pass
     return TornSteps(turns=frozenset(turns), calls=frozenset(calls))
 
 

@@ -19,6 +19,8 @@ PipelineError                     stable `code`; the docstring is the default me
 ├── ToolError                     the model is told and goes on
 │   ├── UnknownTool
 │   ├── InvalidArguments
+│   ├── AddressRefused            an address that nobody gave the run, or that is not public
+│   ├── LeakRefused               the arguments would carry private text out of the house
 │   ├── ToolTimeout
 │   └── ToolUnavailable
 └── EventLogError
@@ -164,6 +166,18 @@ class InvalidArguments(ToolError):
     """The arguments do not fit the tool."""
 
     code = "invalid-arguments"
+
+
+class AddressRefused(ToolError):
+    """The address may not be read."""
+
+    code = "address-refused"
+
+
+class LeakRefused(ToolError):
+    """The arguments hold private text, which may not leave the deployment."""
+
+    code = "leak-refused"
 
 
 class ToolTimeout(ToolError):

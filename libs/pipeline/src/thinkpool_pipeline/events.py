@@ -19,9 +19,13 @@ from thinkpool_pipeline.values import (
     Seq,
     SourceId,
     StopReason,
+    ToolFile,
     Usage,
     Verdict,
 )
+
+Within: TypeAlias = str | None
+"""The id of the call that an event is part of, where a call researches on its own; None for the run itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,7 @@ class TurnStarted:
     turn: int
     """From 1."""
     purpose: Literal["research", "report"]
+    within: Within = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +73,7 @@ class TurnFinished:
     usage: Usage
     finish_reason: FinishReason
     duration_seconds: float
+    within: Within = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +83,7 @@ class TurnRetracted:
     type: ClassVar = "turn.retracted"
     turn: int
     reason: str
+    within: Within = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +93,7 @@ class ReasoningDelta:
     type: ClassVar = "reasoning.delta"
     turn: int
     text: str
+    within: Within = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +103,7 @@ class MessageDelta:
     type: ClassVar = "message.delta"
     turn: int
     text: str
+    within: Within = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +126,7 @@ class ToolStarted:
     arguments: JsonObject
     attempt: int
     """From 1; more than 1 when the call was torn by a restart."""
+    within: Within = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +136,7 @@ class ToolProgress:
     type: ClassVar = "tool.progress"
     call_id: str
     text: str
+    within: Within = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +154,11 @@ class ToolFinished:
     """The error's code; None when `ok`."""
     usage: Usage = field(default_factory=Usage)
     """Of a model that the tool asked, such as the one that extracts."""
+    output: str = ""
+    """What people may want to see of it besides the summary, such as a program's output; cut at 20,000 characters."""
+    files: tuple[ToolFile, ...] = ()
+    """What it brought back, such as plots."""
+    within: Within = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +172,7 @@ class SourceFound:
     title: str
     snippet: str
     """The first words the model was shown of it, at most 300 characters, verbatim."""
+    within: Within = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +194,7 @@ class BudgetWarning:
     kind: Literal["turns", "tool_calls", "tokens", "seconds"]
     used: float
     limit: float
+    within: Within = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +206,8 @@ class RunCompleted:
     citations: tuple[Citation, ...]
     usage: Usage
     stop_reason: StopReason
+    answer: str | None = None
+    """The short answer, where one was asked for and given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

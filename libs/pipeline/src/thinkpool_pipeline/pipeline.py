@@ -64,7 +64,10 @@ class ResearchPipeline:
         if model is None:
             raise ModelRefused("There is no such model here.")
         parts = LoopParts(model=model, tools=self._tools, settings=self._settings, clock=self._clock, today=self._today)
-        return await ResearchLoop(question, journal, parts).run()
+        try:
+            return await ResearchLoop(question, journal, parts).run()
+        finally:
+            await self._tools.release(journal.run_id, is_resumed=journal.is_resumed)
 
     async def is_healthy(self) -> bool:
         """Whether it may be lent again."""

@@ -4,14 +4,15 @@ Implementations: models in `models/`, tools in `tools/`, the pipeline in `pipeli
 in the server (database). None of them is known here, and none of them knows another.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from thinkpool_pipeline.events import RunEvent
+from thinkpool_pipeline.events import RunEvent, SourceFound
 from thinkpool_pipeline.values import (
     Answer,
+    InputFile,
     ModelDelta,
     ModelReply,
     ModelRequest,
@@ -56,6 +57,12 @@ class CallContext:
     step: StepName
     report_progress: Callable[[str], None]
     """Says one line to the people who watch; cheap, never blocks."""
+    is_known_address: Callable[[str], bool] = lambda _: False
+    """Whether an address, as `addresses.page_address` gives it, came from the user, a search, or a page read before."""
+    files: tuple[InputFile, ...] = ()
+    """What came with the question."""
+    is_resumed: bool = False
+    """Whether an earlier attempt of this run may have left something behind, such as a sandbox."""
 
 
 class Tool(Protocol):
@@ -96,8 +103,28 @@ class ToolManager(Protocol):
         """
         ...
 
+    async def release(self, run_id: RunId, *, is_resumed: bool) -> None:
+        """Lets go of what a run held, whatever ended it; idempotent and bounded in time. Failures are not raised."""
+        ...
+
     async def is_healthy(self) -> bool:
         """Whether the pipeline may be lent again."""
+        ...
+
+    async def aclose(self) -> None:
+        """Lets go of everything; idempotent."""
+        ...
+
+
+class Toolkit(Protocol):
+    """Tools that share something: sessions with a server, a run's sandbox. What is on offer may change."""
+
+    def tools(self) -> Sequence[Tool]:
+        """The tools on offer now, in a stable order."""
+        ...
+
+    async def release(self, run_id: RunId, *, is_resumed: bool) -> None:
+        """As `ToolManager.release`."""
         ...
 
     async def aclose(self) -> None:
@@ -121,6 +148,10 @@ class TornSteps:
     """Turns with a `turn.started` that neither finished nor was retracted."""
     calls: "frozenset[str]" = frozenset()
     """Ids of calls with a `tool.started` and no `tool.finished`."""
+    sources: "tuple[SourceFound, ...]" = ()
+    """Every source that was found, in the order of the log: their numbers are taken."""
+    within: "Mapping[str, TornSteps]" = field(default_factory=dict[str, "TornSteps"])
+    """The same of each call that researches on its own, by its id; without the sources, which are the run's."""
 
 
 class Journal(Protocol):
@@ -135,8 +166,13 @@ class Journal(Protocol):
         ...
 
     @property
+    def is_resumed(self) -> bool:
+        """Whether there was an attempt before this one."""
+        ...
+
+    @property
     def torn(self) -> TornSteps:
-        """What the attempt before this one left half done."""
+        """What the attempts before this one left: half-done steps, and the sources they found."""
         ...
 
     def emit(self, event: RunEvent) -> None:

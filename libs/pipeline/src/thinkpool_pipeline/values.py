@@ -25,6 +25,8 @@ JsonObject: TypeAlias = dict[str, JsonValue]
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "tool_calls", "length", "content_filter", "other"]
 StopReason = Literal["finished", "budget", "deadline", "no_progress", "context_full", "no_evidence"]
+OutputKind = Literal["report", "answer"]
+"""A cited report, or a short answer in a box, as benchmarks ask for it."""
 Verdict = Literal["verbatim", "paraphrase"]
 
 
@@ -69,6 +71,8 @@ class Passage:
     """Where a reader finds the source; None for a local document."""
     shown: str | None = None
     """What the model reads instead of `text`, such as an extraction; None to read `text`."""
+    is_own_work: bool = False
+    """Made by the run itself, as a program's output is: addresses in it are the model's words, not the web's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +94,14 @@ class ToolSpec:
     """A JSON Schema (draft 2020-12) of type `object`."""
     is_parallel_safe: bool = True
     """Whether calls of one turn may run side by side."""
+    is_outward: bool = False
+    """Whether the arguments leave the deployment: to a search engine, a page's host, somebody's server."""
+    server: str = ""
+    """The MCP server it is from; empty for the deployment's own."""
+    remote_name: str = ""
+    """What that server calls it."""
+    is_xml_only: bool = False
+    """Offered only in the `mcp_xml` format, to models that were trained on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +113,28 @@ class ToolCall:
     arguments: JsonObject = field(default_factory=dict[str, JsonValue])
     malformed: str = ""
     """What is wrong with the arguments' JSON; empty when it parsed to an object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolFile:
+    """A file that a tool brought back, such as a plot."""
+
+    name: str
+    """Without directories."""
+    media_type: str
+    size_bytes: int
+    data_base64: str = ""
+    """Its bytes; empty when it is larger than a tool may bring back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputFile:
+    """A file that came with a question; this run alone can read it."""
+
+    name: str
+    """Without directories, unique among the question's files."""
+    media_type: str
+    data_base64: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +151,9 @@ class ToolOutput:
     """The call worked and found nothing."""
     usage: Usage = field(default_factory=Usage)
     """Of a model that the tool asked, such as the one that extracts."""
+    shown: str = ""
+    """What people see of it besides the summary, such as a program's output."""
+    files: tuple[ToolFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +225,8 @@ class Question:
     """The model asked for; empty for the pipeline's default."""
     budget: Budget = field(default_factory=Budget)
     sampling: Sampling = field(default_factory=Sampling)
+    output: OutputKind = "report"
+    files: tuple[InputFile, ...] = ()
 
     @property
     def text(self) -> str:
@@ -272,3 +311,5 @@ class Answer:
     citations: tuple[Citation, ...] = ()
     usage: Usage = field(default_factory=Usage)
     stop_reason: StopReason = "finished"
+    answer: str | None = None
+    """What the model put into the box, where a short answer was asked for."""

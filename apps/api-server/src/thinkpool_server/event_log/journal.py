@@ -86,6 +86,11 @@ class RunJournal:
         return self._record.run_id
 
     @property
+    def is_resumed(self) -> bool:
+        """Whether there was an attempt before this one."""
+        return self._record.epoch > 1
+
+    @property
     def torn(self) -> TornSteps:
         """What the attempt before this one left half done."""
         return self._torn

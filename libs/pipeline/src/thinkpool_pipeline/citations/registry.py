@@ -29,9 +29,10 @@ class Registration:
 class CitationRegistry:
     """The sources of one run, by number."""
 
-    def __init__(self) -> None:
-        self._numbers: dict[str, SourceId] = {}
-        self._found: dict[SourceId, SourceFound] = {}
+    def __init__(self, found: Iterable[SourceFound] = ()) -> None:
+        """`found` is what an earlier attempt numbered; the texts come back with `restore`."""
+        self._found: dict[SourceId, SourceFound] = {source.source_id: source for source in found}
+        self._numbers: dict[str, SourceId] = {source.document: number for number, source in self._found.items()}
         self._texts: dict[SourceId, list[str]] = {}
         self._squeezed: dict[SourceId, list[str]] = {}
 
@@ -114,7 +115,7 @@ class CitationRegistry:
 
     def _squeezed_texts(self, number: SourceId) -> list[str]:
         squeezed = self._squeezed.setdefault(number, [])
-        squeezed.extend(_squeeze(text) for text in self._texts[number][len(squeezed) :])
+        squeezed.extend(_squeeze(text) for text in self._texts.get(number, [])[len(squeezed) :])
         return squeezed
 
 

@@ -30,6 +30,7 @@ class MemoryJournal:
         self._log: list[tuple[str, bytes]] = []
         self._steps: dict[str, bytes] = {}
         self._is_crashed = False
+        self._is_resumed = False
         self.points = 0
         """How many points at which it could have crashed were passed."""
         self.steps_run: list[StepName] = []
@@ -42,6 +43,11 @@ class MemoryJournal:
     def run_id(self) -> RunId:
         """The run."""
         return self._run_id
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether there was an attempt before this one."""
+        return self._is_resumed
 
     @property
     def torn(self) -> TornSteps:
@@ -82,6 +88,7 @@ class MemoryJournal:
         journal._log = list(self._log)
         journal._steps = dict(self._steps)
         journal._torn = torn_steps(self.events)
+        journal._is_resumed = True
         return journal
 
     def _pass_point(self) -> None:

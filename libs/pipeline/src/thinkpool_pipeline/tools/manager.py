@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any, cast
 
 from jsonschema import Draft202012Validator
@@ -9,25 +10,30 @@ from jsonschema.exceptions import ValidationError, best_match  # pyright: ignore
 from pydantic import JsonValue
 
 from thinkpool_pipeline.errors import InvalidArguments, ToolTimeout, ToolUnavailable, UnknownTool
-from thinkpool_pipeline.protocols import CallContext, Tool
-from thinkpool_pipeline.values import JsonObject, ToolCall, ToolOutput, ToolSpec
+from thinkpool_pipeline.protocols import CallContext, Tool, Toolkit
+from thinkpool_pipeline.values import JsonObject, RunId, ToolCall, ToolOutput, ToolSpec
 
 
 class LocalToolManager:
-    """Tools that live in this process. What they hold open is theirs; the manager holds nothing of a run."""
+    """Single tools, and those of toolkits as they come and go. It holds nothing of a run; its toolkits may."""
 
-    def __init__(self, tools: Sequence[Tool], *, call_timeout_seconds: float = 120.0) -> None:
-        self._tools = {tool.spec.name: tool for tool in tools}
-        self._arguments = {name: _ArgumentsChecker(tool.spec.parameters) for name, tool in self._tools.items()}
+    def __init__(
+        self, tools: Sequence[Tool], toolkits: Sequence[Toolkit] = (), *, call_timeout_seconds: float = 120.0
+    ) -> None:
+        self._single = tuple(tools)
+        self._toolkits = tuple(toolkits)
+        self._checkers: dict[str, tuple[ToolSpec, _ArgumentsChecker]] = {}
         self._call_timeout_seconds = call_timeout_seconds
         self._is_closed = False
+        for tool in self._single:
+            self._checker(tool.spec)
 
     def __repr__(self) -> str:
-        return f"<LocalToolManager [{', '.join(self._tools)}]>"
+        return f"<LocalToolManager [{', '.join(self._tools())}]>"
 
     def specs(self) -> Sequence[ToolSpec]:
-        """The tools, in the order they were given in."""
-        return tuple(tool.spec for tool in self._tools.values())
+        """The single tools in the order they were given in, then the toolkits'."""
+        return tuple(tool.spec for tool in self._tools().values())
 
     async def call(self, call: ToolCall, context: CallContext) -> ToolOutput:
         """The output of one call.
@@ -38,13 +44,14 @@ class LocalToolManager:
         """
         if self._is_closed:
             raise ToolUnavailable
-        tool = self._tools.get(call.name)
+        tools = self._tools()
+        tool = tools.get(call.name)
         if tool is None:
-            names = ", ".join(self._tools) or "none"
+            names = ", ".join(tools) or "none"
             raise UnknownTool(f"There is no tool of that name. Hint: the tools are: {names}.")
         if call.malformed:
             raise InvalidArguments(f"The arguments are not a JSON object: {call.malformed}. Hint: write them again.")
-        arguments = self._arguments[call.name].checked(call.arguments)
+        arguments = self._checker(tool.spec).checked(call.arguments)
         scope = asyncio.timeout(self._call_timeout_seconds)
         try:
             async with scope:
@@ -54,13 +61,37 @@ class LocalToolManager:
                 raise
             raise ToolTimeout from error
 
+    async def release(self, run_id: RunId, *, is_resumed: bool) -> None:
+        """Has every toolkit let go of what it holds of a run."""
+        for toolkit in self._toolkits:
+            await toolkit.release(run_id, is_resumed=is_resumed)
+
     async def is_healthy(self) -> bool:
         """Whether it is open."""
         return not self._is_closed
 
     async def aclose(self) -> None:
-        """Refuses calls from now on."""
+        """Refuses calls from now on, and closes the toolkits, the last one first."""
+        if self._is_closed:
+            return
         self._is_closed = True
+        async with AsyncExitStack() as stack:
+            for toolkit in self._toolkits:
+                stack.push_async_callback(toolkit.aclose)
+
+    def _tools(self) -> dict[str, Tool]:
+        """By name; of two with one name, the first."""
+        tools = {tool.spec.name: tool for tool in self._single}
+        for toolkit in self._toolkits:
+            for tool in toolkit.tools():
+                tools.setdefault(tool.spec.name, tool)
+        return tools
+
+    def _checker(self, spec: ToolSpec) -> "_ArgumentsChecker":
+        known = self._checkers.get(spec.name)
+        if known is None or known[0] != spec:
+            known = self._checkers[spec.name] = (spec, _ArgumentsChecker(spec.parameters))
+        return known[1]
 
 
 class _ArgumentsChecker:

@@ -5,6 +5,7 @@ Source: https://jina.ai/reader, `GET /{url}` with `Accept: application/json`: `d
 
 from dataclasses import dataclass, field, replace
 
+from thinkpool_pipeline.addresses import page_address
 from thinkpool_pipeline.errors import InvalidArguments, ModelError, ToolUnavailable
 from thinkpool_pipeline.outward import (
     OutwardCall,
@@ -18,7 +19,6 @@ from thinkpool_pipeline.outward import (
 from thinkpool_pipeline.prompts import prompt
 from thinkpool_pipeline.protocols import CallContext, JsonArguments, Model
 from thinkpool_pipeline.tools.service_errors import tool_error
-from thinkpool_pipeline.tools.web_addresses import page_address
 from thinkpool_pipeline.values import Message, ModelRequest, Passage, StepName, ToolOutput, ToolSpec
 
 MAX_PAGE_CHARACTERS = 20_000

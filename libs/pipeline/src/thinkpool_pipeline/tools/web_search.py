@@ -9,10 +9,10 @@ from typing import Literal, TypeAlias, cast
 
 import orjson
 
+from thinkpool_pipeline.addresses import page_address
 from thinkpool_pipeline.outward import OutwardCall, OutwardError, Unreadable, Upstream, call_headers, parse_json
 from thinkpool_pipeline.protocols import CallContext, JsonArguments
 from thinkpool_pipeline.tools.service_errors import tool_error
-from thinkpool_pipeline.tools.web_addresses import page_address
 from thinkpool_pipeline.values import JsonObject, Passage, ToolOutput, ToolSpec
 
 TimeRange: TypeAlias = Literal["day", "week", "month", "year"]

@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from thinkpool_pipeline.tools.web_addresses import page_address
+from thinkpool_pipeline.addresses import page_address
 
 
 @pytest.mark.parametrize(

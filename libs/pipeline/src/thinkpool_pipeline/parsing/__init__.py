@@ -1,0 +1,1 @@
+"""Documents of other people's making to Markdown, in child processes that may come to harm."""
