@@ -1,8 +1,12 @@
 """Addresses of pages, in one form, so that a page found and a page read are the same source."""
 
+import re
+from collections.abc import Iterator
 from urllib.parse import urlsplit, urlunsplit
 
 MAX_ADDRESS_CHARACTERS = 2048
+_ADDRESS = re.compile(r"https?://[^\s<>\"'`\\^{|}]+", re.IGNORECASE)
+_AFTER_ADDRESS = ".,;:!?*_~"
 
 
 def page_address(text: str) -> str | None:
@@ -22,3 +26,23 @@ def page_address(text: str) -> str | None:
     if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
         return None
     return urlunsplit((parts.scheme, parts.netloc.lower(), parts.path, parts.query, ""))
+
+
+def addresses_in(text: str) -> Iterator[str]:
+    """The pages' addresses that stand in a text, in Markdown's links as in prose, as `page_address` gives them."""
+    for match in _ADDRESS.finditer(text):
+        address = page_address(_without_closing(match.group()))
+        if address is not None:
+            yield address
+
+
+def _without_closing(address: str) -> str:
+    """The address without what closes the sentence, the brackets or the link around it."""
+    for opening, closing in ("()", "[]"):
+        depth = 0
+        for index, character in enumerate(address):
+            depth += (character == opening) - (character == closing)
+            if depth < 0:
+                address = address[:index]
+                break
+    return address.rstrip(_AFTER_ADDRESS)

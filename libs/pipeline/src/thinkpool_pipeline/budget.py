@@ -4,6 +4,8 @@ The meter decides nothing but whether something is left. It gives the same figur
 steps say how long the run had worked, and `new_warnings` gives each warning once, in the step that crossed its mark.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 from thinkpool_pipeline.errors import BudgetExceeded
@@ -15,6 +17,8 @@ BudgetKind: TypeAlias = Literal["turns", "tool_calls", "tokens", "seconds"]
 
 _MARKS = (0.5, 0.8, 1.0)
 _MAX_RESERVE_SHARE = 0.15
+_LENT_TIME_SHARE = 0.8
+"""Of the time left for research: who lends goes on with the rest. Time runs for all at once, so it is not divided."""
 
 
 class BudgetMeter:
@@ -30,6 +34,7 @@ class BudgetMeter:
         self._tool_calls = 0
         self._usage = Usage()
         self._marks_passed: dict[BudgetKind, int] = {}
+        self._lent: list[Budget] = []
 
     def __repr__(self) -> str:
         used = ", ".join(f"{kind} {used:g}/{limit:g}" for kind, used, limit in self._figures())
@@ -70,12 +75,49 @@ class BudgetMeter:
         """Counts tokens used outside research turns: by the report, or by a tool's own model."""
         self._usage += usage
 
+    def forgive_turn(self) -> None:
+        """Takes a turn back that came to nothing; its tokens stay counted."""
+        self._turns -= 1
+
     def reserve_tool_call(self) -> bool:
         """Counts one more tool call, or says that there may be none."""
         if self._tool_calls >= self._budget.max_tool_calls:
             return False
         self._tool_calls += 1
         return True
+
+    def add_tool_calls(self, calls: int) -> None:
+        """Counts calls that were made within another one."""
+        self._tool_calls += calls
+
+    @property
+    def tool_calls(self) -> int:
+        """Calls counted so far."""
+        return self._tool_calls
+
+    @contextmanager
+    def lend(self, share: float) -> Generator[Budget]:
+        """A budget of this share of what is left, for research of its own; it is not lent twice meanwhile.
+
+        What is used of it is to be counted here by the lender, with `add_tokens` and `add_tool_calls`.
+        """
+        lent = self._lendable(share)
+        self._lent.append(lent)
+        try:
+            yield lent
+        finally:
+            self._lent.remove(lent)
+
+    def _lendable(self, share: float) -> Budget:
+        budget = self._budget
+        tokens = budget.max_tokens - self._usage.total_tokens - sum(lent.max_tokens for lent in self._lent)
+        calls = budget.max_tool_calls - self._tool_calls - sum(lent.max_tool_calls for lent in self._lent)
+        return Budget(
+            max_turns=max(1, int((budget.max_turns - self._turns) * share)),
+            max_tool_calls=max(1, int(calls * share)),
+            max_tokens=max(1, int(tokens * share)),
+            max_seconds=max(1.0, self.research_seconds_left * _LENT_TIME_SHARE),
+        )
 
     def check(self) -> None:
         """Whether research may go on.

@@ -60,7 +60,8 @@ class TurnStarted:
     type: ClassVar = "turn.started"
     turn: int
     """From 1."""
-    purpose: Literal["research", "report"]
+    purpose: Literal["research", "report", "findings"]
+    """`findings` ends the research of a call that researches on its own."""
     within: Within = None
 
 

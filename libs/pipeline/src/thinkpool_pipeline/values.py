@@ -166,6 +166,7 @@ class ToolResult:
     content: str
     """What the model reads: rendered passages under their numbers, or the error with a hint."""
     passages: tuple[CitedPassage, ...] = ()
+    """Everything it brought home, for the check of the citations."""
     summary: str = ""
     duration_seconds: float = 0.0
     is_cached: bool = False
@@ -173,6 +174,8 @@ class ToolResult:
     error_code: str | None = None
     usage: Usage = field(default_factory=Usage)
     """Of a model that the tool asked."""
+    tool_calls: int = 0
+    """Calls made within it, where it researched on its own."""
     elapsed_seconds: float = 0.0
     """Seconds the run had worked, over all attempts, when this was recorded."""
 

@@ -101,7 +101,7 @@ class RunJournal:
         if isinstance(event, ReasoningDelta | MessageDelta | ReportDelta):
             if self._delta is None:
                 self._log.flush_soon(self)
-            elif type(self._delta) is not type(event) or self._delta.turn != event.turn:
+            elif replace(self._delta, text=event.text) != event:
                 self._close_delta()
             self._delta = event
             self._delta_texts.append(event.text)

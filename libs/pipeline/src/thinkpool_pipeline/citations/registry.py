@@ -5,7 +5,7 @@ the number that the model sees is the number that the client sees. The texts sta
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from thinkpool_pipeline.citations.statements import statements
@@ -35,6 +35,7 @@ class CitationRegistry:
         self._numbers: dict[str, SourceId] = {source.document: number for number, source in self._found.items()}
         self._texts: dict[SourceId, list[str]] = {}
         self._squeezed: dict[SourceId, list[str]] = {}
+        self._passages: list[Passage] = []
 
     def __repr__(self) -> str:
         return f"<CitationRegistry [{len(self._found)} sources]>"
@@ -49,6 +50,11 @@ class CitationRegistry:
     def sources(self) -> tuple[SourceFound, ...]:
         """All sources, by number."""
         return tuple(self._found[number] for number in sorted(self._found))
+
+    @property
+    def passages(self) -> Sequence[Passage]:
+        """Every passage that came home, in the order in which it did; grows at its end."""
+        return self._passages
 
     def register(self, passages: Iterable[Passage]) -> Registration:
         """Numbers for passages that came home: the known number of a known document, else the next one."""
@@ -112,6 +118,7 @@ class CitationRegistry:
         texts = self._texts.setdefault(number, [])
         if passage.text not in texts:
             texts.append(passage.text)
+            self._passages.append(passage)
 
     def _squeezed_texts(self, number: SourceId) -> list[str]:
         squeezed = self._squeezed.setdefault(number, [])

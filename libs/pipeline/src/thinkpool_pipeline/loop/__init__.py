@@ -1,4 +1,4 @@
-from thinkpool_pipeline.loop.research import ResearchLoop
+from thinkpool_pipeline.loop.research_loop import ResearchLoop
 from thinkpool_pipeline.loop.settings import LoopParts, LoopSettings
 
 __all__ = ["LoopParts", "LoopSettings", "ResearchLoop"]

@@ -25,11 +25,19 @@ class ReportSink:
 class ModelTurn:
     """Asks the model once, as a turn of the run; says with events what happens to it."""
 
-    def __init__(self, run: RunScope, turn: int, *, sink: ReportSink | None = None) -> None:
+    def __init__(
+        self,
+        run: RunScope,
+        turn: int,
+        *,
+        purpose: Literal["research", "report", "findings"] = "research",
+        sink: ReportSink | None = None,
+    ) -> None:
+        """`sink` takes the text of a report; other turns say theirs as it comes."""
         self._run = run
         self._turn = turn
+        self._purpose: Literal["research", "report", "findings"] = purpose
         self._sink = sink
-        self._purpose: Literal["research", "report"] = "report" if sink else "research"
         self._began_at = 0.0
         self._is_open = False
 
@@ -55,7 +63,7 @@ class ModelTurn:
             model=run.question.model,
             sampling=run.question.sampling,
             run_id=run.journal.run_id,
-            step=step,
+            step=StepName(f"{run.prefix}{step}"),
             deadline_seconds=limit_seconds,
         )
         scope = asyncio.timeout(limit_seconds)

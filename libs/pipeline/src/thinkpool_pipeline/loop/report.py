@@ -14,7 +14,7 @@ from thinkpool_pipeline.loop.model_turn import ModelTurn, ReportSink
 from thinkpool_pipeline.loop.settings import RunScope
 from thinkpool_pipeline.prompts import prompt
 from thinkpool_pipeline.protocols import Outcome
-from thinkpool_pipeline.values import Answer, Citation, Message, ModelReply, StepName, StopReason
+from thinkpool_pipeline.values import Answer, Citation, Message, ModelReply, Question, StepName, StopReason
 
 _REMARKS: Mapping[StopReason, str] = {
     "budget": "Research ended early: its budget was used up.",
@@ -25,10 +25,10 @@ _REMARKS: Mapping[StopReason, str] = {
 }
 
 
-def report_prompt(question: str, circumstances: str = "") -> Message:
-    """The message that asks for the report."""
+def report_prompt(question: Question, circumstances: str = "") -> Message:
+    """The message that asks for the report, or for the answer."""
     words = f"- What the reader is told besides, so leave it out: {circumstances}" if circumstances else ""
-    return Message(role="user", content=prompt("report", question=question, circumstances=words))
+    return Message(role="user", content=prompt(question.output, question=question.text, circumstances=words))
 
 
 def circumstances_of(stop_reason: StopReason, failing: Mapping[str, str]) -> str:
@@ -46,7 +46,9 @@ class ReportWriter:
         self._conversation = conversation
         self._turn_number = turn
         self._stream = _ReportStream(run, turn)
-        self._turn = ModelTurn(run, turn, sink=ReportSink(write=self._stream.write, restart=self._stream.restart))
+        self._turn = ModelTurn(
+            run, turn, purpose="report", sink=ReportSink(write=self._stream.write, restart=self._stream.restart)
+        )
 
     async def write(self, stop_reason: StopReason, failing: Mapping[str, str]) -> Answer:
         """The answer, recorded.
@@ -80,7 +82,7 @@ class ReportWriter:
 
     async def _ask(self, circumstances: str) -> ModelReply:
         """The writer's reply; a conversation that the model finds too long is shrunk once."""
-        message = report_prompt(self._run.question.text, circumstances)
+        message = report_prompt(self._run.question, circumstances)
         step = StepName("report")
         while True:
             try:

@@ -1,4 +1,4 @@
-"""The agent loop: ask the model, call the tools it asks for, and have it write the report.
+"""The research of a run: ask the model, call the tools it asks for, until something ends it.
 
 It knows no model, no tool and no engine: everything it does is a step of a `Journal`, so it can be stopped anywhere and
 begun again, and goes on from the first step that is not recorded.
@@ -6,42 +6,57 @@ begun again, and goes on from the first step that is not recorded.
 
 from dataclasses import replace
 
-from thinkpool_pipeline.budget import BudgetMeter
-from thinkpool_pipeline.errors import BudgetExceeded, ModelContextExceeded
+from thinkpool_pipeline.errors import BudgetExceeded, InvalidArguments, ModelContextExceeded, ModelError, ToolError
 from thinkpool_pipeline.events import TurnRetracted
+from thinkpool_pipeline.loop import subtopic
 from thinkpool_pipeline.loop.conversation import Conversation
 from thinkpool_pipeline.loop.model_turn import ModelTurn
-from thinkpool_pipeline.loop.report import ReportWriter, report_prompt
-from thinkpool_pipeline.loop.settings import LoopParts, RunScope
+from thinkpool_pipeline.loop.report import circumstances_of, report_prompt
+from thinkpool_pipeline.loop.settings import RunScope
 from thinkpool_pipeline.loop.tool_calls import ToolCalls
 from thinkpool_pipeline.prompts import prompt
-from thinkpool_pipeline.protocols import Journal, Outcome
-from thinkpool_pipeline.values import Answer, Message, ModelReply, Question, StepName, StopReason, ToolSpec
+from thinkpool_pipeline.protocols import Outcome
+from thinkpool_pipeline.values import (
+    Message,
+    ModelReply,
+    Question,
+    StepName,
+    StopReason,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+)
 
 
-class ResearchLoop:
-    """Works on one question, once; a resumed run gets a new one, and the journal of the old."""
+class Research:
+    """Looks for what answers one question, once; a resumed run gets a new one, and the journal of the old."""
 
-    def __init__(self, question: Question, journal: Journal, parts: LoopParts) -> None:
-        settings = parts.settings
-        meter = BudgetMeter(question.budget, parts.clock, report_reserve_seconds=settings.report_reserve_seconds)
-        self._run = RunScope(question=question, journal=journal, parts=parts, meter=meter)
-        self._conversation = Conversation(
-            opening_messages(question, parts.today().isoformat()),
+    def __init__(self, run: RunScope) -> None:
+        question, settings = run.question, run.parts.settings
+        self._run = run
+        self.conversation = Conversation(
+            opening_messages(question, run.parts.today().isoformat()),
             settings,
             max_output_tokens=question.sampling.max_output_tokens or settings.max_output_tokens,
         )
-        self._calls = ToolCalls(self._run, self._conversation.is_shown)
-        self._report_prompt = report_prompt(question.text)
-        self._turns = 0
+        self.turns = 0
+        """Turns of the model so far."""
+        self._has_subtopics = settings.subtopic_share > 0 and run.within is None
+        self._calls = ToolCalls(run, self.conversation.is_shown, self._subtopic if self._has_subtopics else None)
+        self._report_prompt = report_prompt(question)
         self._fruitless_turns = 0
         self._call_ids: set[str] = set()
 
     def __repr__(self) -> str:
-        return f"<ResearchLoop {self._run.journal.run_id} [{self._turns} turns, {self._run.registry!r}]>"
+        return f"<Research {self._run.journal.run_id} [{self.turns} turns, {self._run.registry!r}]>"
 
-    async def run(self) -> Answer:
-        """Research until something ends it, then the report.
+    @property
+    def calls(self) -> ToolCalls:
+        """The calls it made."""
+        return self._calls
+
+    async def until_done(self) -> StopReason:
+        """Takes steps until one of them is the last; why it was.
 
         Raises:
             RunError: the run cannot go on.
@@ -49,11 +64,18 @@ class ResearchLoop:
         """
         for turn in sorted(self._run.journal.torn.turns):
             self._run.journal.emit(TurnRetracted(turn=turn, reason="restarted"))
-        stop_reason = await self._research()
+        try:
+            while True:
+                stop_reason = await self.step()
+                if stop_reason is not None:
+                    break
+        except BudgetExceeded as error:
+            return "deadline" if error.kind == "seconds" else "budget"
+        except ModelContextExceeded:
+            return "context_full"
         if stop_reason == "finished" and self._calls.is_any_made and not self._run.registry.sources:
-            stop_reason = "no_evidence"
-        writer = ReportWriter(self._run, self._conversation, self._turns + 1)
-        return await writer.write(stop_reason, self._calls.failing)
+            return "no_evidence"
+        return stop_reason
 
     async def step(self) -> StopReason | None:
         """One model turn and its tool calls; why research is over, or None when it goes on.
@@ -64,31 +86,28 @@ class ResearchLoop:
 
         """
         self._run.meter.check()
-        if not self._conversation.has_room_for_a_turn(self._report_prompt):
+        if not self.conversation.has_room_for_a_turn(self._report_prompt):
             return "context_full"
-        tools = tuple(self._run.parts.tools.specs())
-        reply = await self._turn(self._turns + 1, tools)
-        self._turns += 1
-        self._conversation.add_reply(reply)
+        tools = self._tools()
+        reply = await self._turn(self.turns + 1, tools)
+        self.turns += 1
+        self.conversation.add_reply(reply)
         if not reply.tool_calls:
             return "finished"
-        done = await self._calls.execute(self._turns, reply.tool_calls, tools)
-        self._conversation.add_results(done.results)
+        done = await self._calls.execute(self.turns, reply.tool_calls, tools)
+        self.conversation.add_results(done.results)
         if done.is_out_of_time:
             return "deadline"
-        self._fruitless_turns = 0 if done.is_progress else self._fruitless_turns + 1
+        if done.is_progress:
+            self._fruitless_turns = 0
+            return None
+        self._fruitless_turns += 1
+        self._run.meter.forgive_turn()
         return "no_progress" if self._fruitless_turns >= self._run.parts.settings.max_fruitless_turns else None
 
-    async def _research(self) -> StopReason:
-        try:
-            while True:
-                stop_reason = await self.step()
-                if stop_reason is not None:
-                    return stop_reason
-        except BudgetExceeded as error:
-            return "deadline" if error.kind == "seconds" else "budget"
-        except ModelContextExceeded:
-            return "context_full"
+    def _tools(self) -> tuple[ToolSpec, ...]:
+        tools = tuple(self._run.parts.tools.specs())
+        return (*tools, subtopic.SPEC) if self._has_subtopics else tools
 
     async def _turn(self, turn: int, tools: tuple[ToolSpec, ...]) -> ModelReply:
         meter, has_run = self._run.meter, False
@@ -118,10 +137,10 @@ class ResearchLoop:
         while True:
             try:
                 return await model_turn.ask(
-                    step, self._conversation.for_research(), tools, seconds_left=self._run.meter.research_seconds_left
+                    step, self.conversation.for_research(), tools, seconds_left=self._run.meter.research_seconds_left
                 )
             except ModelContextExceeded:
-                if not self._conversation.shrink():
+                if not self.conversation.shrink():
                     raise
                 model_turn.retract("The conversation was too long for the model; it is asked again with less.")
                 step = StepName(f"turn/{turn}/shrunk")
@@ -130,10 +149,54 @@ class ResearchLoop:
         """The reply with an id of its own for each call: some providers count from zero in every turn."""
         calls = list(reply.tool_calls)
         for index, call in enumerate(calls):
-            if not call.call_id or call.call_id in self._call_ids:
-                calls[index] = replace(call, call_id=f"{call.call_id or 'call'}_{turn}_{index + 1}")
-            self._call_ids.add(calls[index].call_id)
+            call_id = f"{self._run.within}/{call.call_id}" if self._run.within else call.call_id
+            if not call.call_id or call_id in self._call_ids:
+                call_id = f"{call_id or 'call'}_{turn}_{index + 1}"
+            calls[index] = replace(call, call_id=call_id)
+            self._call_ids.add(call_id)
         return replace(reply, tool_calls=tuple(calls)) if calls else reply
+
+    async def _subtopic(self, step: StepName, call: ToolCall) -> ToolResult:
+        """What another research, of one part of the question, came to.
+
+        Raises:
+            InvalidArguments: the call does not say what to look for.
+            ToolError: the model failed over it.
+
+        """
+        if call.malformed or not str(call.arguments.get("subtask") or "").strip():
+            raise InvalidArguments("The argument 'subtask' is missing. Hint: say what is to be found out.")
+        with self._run.meter.lend(self._run.parts.settings.subtopic_share) as budget:
+            part = Research(subtopic.subtopic_scope(self._run, step, call, budget))
+            try:
+                return await part.findings(call)
+            except ModelError as error:
+                raise ToolError(f"The research of this part failed ({error.code}).") from error
+
+    async def findings(self, call: ToolCall) -> ToolResult:
+        """Researches, and has written down what was found, as the result of the call that asked for it.
+
+        Raises:
+            ModelError: the model failed.
+
+        """
+        run = self._run
+        stop_reason = await self.until_done()
+        writer = subtopic.FindingsWriter(run, self.conversation, self.turns + 1)
+        text = await writer.write(circumstances_of(stop_reason, self._calls.failing))
+        cited = self._calls.cited
+        sources = len({item.source_id for item in cited})
+        return ToolResult(
+            call_id=call.call_id,
+            name=call.name,
+            ok=True,
+            content=text,
+            passages=cited,
+            summary=f"{self.turns} turns, {run.meter.tool_calls} calls, {sources} sources",
+            is_empty=not cited,
+            usage=run.meter.usage,
+            tool_calls=run.meter.tool_calls,
+        )
 
 
 def opening_messages(question: Question, today: str) -> list[Message]:

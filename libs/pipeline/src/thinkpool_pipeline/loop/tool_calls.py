@@ -1,24 +1,38 @@
 """The tool calls of a turn: which are made, side by side and in order, and what the model is told of the others.
 
 What is planned follows from the calls and the recorded results alone, so a resumed run plans the same. Sources get
-their numbers when a call ends, in the same breath in which its outcome goes to the journal; before any call of a
-resumed turn is made again, the recorded ones have taken their numbers back.
+their numbers when a call ends, in the same breath in which its outcome goes to the journal; a resumed run knows the
+numbers that were given before it makes any call.
 """
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
-from typing import cast
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, cast
 
 from thinkpool_pipeline.citations import render_for_model
-from thinkpool_pipeline.errors import BudgetExceeded, ToolError, ToolTimeout
+from thinkpool_pipeline.errors import BudgetExceeded, LeakRefused, ToolError, ToolTimeout
 from thinkpool_pipeline.events import SourceFound, ToolFinished, ToolProgress, ToolStarted
+from thinkpool_pipeline.loop import subtopic
 from thinkpool_pipeline.loop.conversation import cut
 from thinkpool_pipeline.loop.settings import RunScope
 from thinkpool_pipeline.protocols import CallContext, Outcome
-from thinkpool_pipeline.values import JsonObject, StepName, ToolCall, ToolOutput, ToolResult, ToolSpec, Usage
+from thinkpool_pipeline.values import (
+    CitedPassage,
+    JsonObject,
+    StepName,
+    ToolCall,
+    ToolOutput,
+    ToolResult,
+    ToolSpec,
+    Usage,
+)
 
+ResearchSubtopic: TypeAlias = Callable[[StepName, ToolCall], Awaitable[ToolResult]]
+"""Makes a call that researches on its own; arguments are checked. Raises ToolError or BudgetExceeded."""
+
+MAX_SHOWN_CHARACTERS = 20_000
 DUPLICATE_CALL = "duplicate-call"
 OUT_OF_CALLS = "out-of-calls"
 OUT_OF_TIME = "out-of-time"
@@ -40,6 +54,15 @@ class _Planned:
     is_alone: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a call came to, and what is to be told of it."""
+
+    result: ToolResult
+    output: ToolOutput = field(default_factory=ToolOutput)
+    found: tuple[SourceFound, ...] = ()
+
+
 @dataclass(slots=True)
 class _Earlier:
     step: StepName
@@ -59,34 +82,16 @@ class TurnResults:
     """Whether the deadline cut any call."""
 
 
-class _ReplayBarrier:
-    """Holds calls back until every call of the batch is known to be either recorded or to be made."""
-
-    def __init__(self, calls: int) -> None:
-        self._undecided = calls
-        self._is_open = asyncio.Event()
-
-    def decide(self) -> None:
-        self._undecided -= 1
-        if self._undecided == 0:
-            self._is_open.set()
-
-    async def pass_through(self) -> None:
-        is_last = self._undecided == 1
-        self.decide()
-        if not self._is_open.is_set():
-            await self._is_open.wait()
-        elif is_last:
-            await asyncio.sleep(0)  # those who wait came first
-
-
 class ToolCalls:
     """Makes the calls of one run."""
 
-    def __init__(self, run: RunScope, is_shown: Callable[[str], bool]) -> None:
+    def __init__(
+        self, run: RunScope, is_shown: Callable[[str], bool], research_subtopic: ResearchSubtopic | None = None
+    ) -> None:
         self._run = run
         self._is_shown = is_shown
-        self._slots = asyncio.Semaphore(run.parts.settings.tool_parallelism)
+        self._research_subtopic = research_subtopic
+        self._cited: list[CitedPassage] = []
         self._earlier: dict[str, _Earlier] = {}
         self._failing: dict[str, str] = {}
         self._is_any_made = False
@@ -95,6 +100,11 @@ class ToolCalls:
     def is_any_made(self) -> bool:
         """Whether any call of the run was made."""
         return self._is_any_made
+
+    @property
+    def cited(self) -> tuple[CitedPassage, ...]:
+        """Every passage that a call brought home, in call order."""
+        return tuple(self._cited)
 
     @property
     def failing(self) -> dict[str, str]:
@@ -112,8 +122,7 @@ class ToolCalls:
         planned = [self._plan(turn, index, call, known.get(call.name)) for index, call in enumerate(calls, 1)]
         results: list[ToolResult] = []
         for batch in _batches(planned):
-            barrier = _ReplayBarrier(len(batch))
-            results += await _in_order([self._step(turn, item, barrier) for item in batch])
+            results += await _in_order([self._step(turn, item) for item in batch])
         for item, result in zip(planned, results, strict=True):
             self._remember(item, result)
         is_progress = any(
@@ -127,6 +136,8 @@ class ToolCalls:
         step = StepName(f"turn/{turn}/call/{index}")
         key = None if spec is None or call.malformed else _key(call, spec)
         answer = self._repeated(call, key) if key else None
+        if answer is None and spec is not None and spec.is_outward and self._run.private.is_in(call.arguments):
+            answer = _told(call, LeakRefused.code, f"{LeakRefused()} Hint: ask in words of your own.")
         if answer is None and not self._run.meter.reserve_tool_call():
             answer = _told(call, OUT_OF_CALLS, "The run may make no more tool calls. Hint: work with what there is.")
         if answer is None:
@@ -150,7 +161,9 @@ class ToolCalls:
     def _remember(self, item: _Planned, result: ToolResult) -> None:
         if item.answer is not None:
             return
-        if item.key and result.ok:
+        self._cited += result.passages
+        self._run.private.learn_passages(cited.passage for cited in result.passages)
+        if item.key and result.ok and not result.is_empty:
             self._earlier[item.key].result = result
         elif item.key:
             del self._earlier[item.key]
@@ -159,23 +172,19 @@ class ToolCalls:
         elif result.error_code and result.error_code.startswith("tool-"):
             self._failing[result.name] = result.error_code
 
-    async def _step(self, turn: int, item: _Planned, barrier: _ReplayBarrier) -> ToolResult:
+    async def _step(self, turn: int, item: _Planned) -> ToolResult:
         has_run = False
 
         async def run() -> Outcome[ToolResult]:
             nonlocal has_run
             has_run = True
-            await barrier.pass_through()
             return await self._outcome(turn, item)
 
-        try:
-            result = await self._run.journal.step(item.step, ToolResult, run)
-        finally:
-            if not has_run:
-                barrier.decide()
+        result = await self._run.journal.step(item.step, ToolResult, run)
         if not has_run:
             self._run.registry.restore(result.passages)
             self._run.meter.add_tokens(result.usage)
+            self._run.meter.add_tool_calls(result.tool_calls)
             self._run.meter.resume_at(result.elapsed_seconds)
             self._run.meter.new_warnings()
         return result
@@ -183,38 +192,42 @@ class ToolCalls:
     async def _outcome(self, turn: int, item: _Planned) -> Outcome[ToolResult]:
         run = self._run
         began_at = run.parts.clock()
-        found: tuple[SourceFound, ...] = ()
-        if item.answer is not None:
-            self._say_started(turn, item.call)
-            result = replace(item.answer, usage=Usage())
-        else:
-            result, found = await self._made(turn, item)
-        run.meter.add_tokens(result.usage)
+        made = await self._made(turn, item)
+        run.meter.add_tokens(made.result.usage)
+        run.meter.add_tool_calls(made.result.tool_calls)
         result = replace(
-            result,
+            made.result,
             duration_seconds=run.parts.clock() - began_at,
             elapsed_seconds=run.meter.elapsed_seconds,
         )
-        return Outcome(value=result, events=(_finished(result), *found, *run.meter.new_warnings()))
+        finished = _finished(result, made.output)
+        return Outcome(value=result, events=(finished, *made.found, *run.meter.new_warnings()))
 
-    async def _made(self, turn: int, item: _Planned) -> tuple[ToolResult, tuple[SourceFound, ...]]:
+    async def _made(self, turn: int, item: _Planned) -> "_Made":
         call = item.call
+        if item.answer is not None:
+            self._say_started(turn, call)
+            return _Made(replace(item.answer, usage=Usage(), tool_calls=0))
         try:
+            if self._research_subtopic is not None and call.name == subtopic.SPEC.name:
+                self._say_started(turn, call)
+                return _Made(await self._research_subtopic(item.step, call))
             output = await self._output(turn, item)
         except ToolError as error:
-            return _told(call, error.code, f"{error.message}{_HINTS.get(error.code, '')}"), ()
+            return _Made(_told(call, error.code, f"{error.message}{_HINTS.get(error.code, '')}"))
         except BudgetExceeded:
-            return _told(call, OUT_OF_TIME, "The time for research was up before this call ended."), ()
+            return _Made(_told(call, OUT_OF_TIME, "The time for research was up before this call ended."))
         registration = self._run.registry.register(output.passages)
         text = render_for_model(output.text, registration.cited)
-        return replace(self._result(call, output, text), passages=registration.cited), registration.found
+        result = replace(self._result(call, output, text), passages=registration.cited)
+        return _Made(result, output, registration.found)
 
     async def _output(self, turn: int, item: _Planned) -> ToolOutput:
         run = self._run
         scope = asyncio.timeout(max(run.meter.research_seconds_left, 0.0))
         is_started = False
         try:
-            async with scope, self._slots:
+            async with scope, run.slots:
                 self._say_started(turn, item.call)
                 is_started = True
                 return await self._call_in_time(item)
@@ -261,7 +274,15 @@ class ToolCalls:
         def report_progress(text: str) -> None:
             self._run.journal.emit(ToolProgress(call_id=item.call.call_id, text=text))
 
-        return CallContext(run_id=self._run.journal.run_id, step=item.step, report_progress=report_progress)
+        journal = self._run.journal
+        return CallContext(
+            run_id=journal.run_id,
+            step=StepName(f"{self._run.prefix}{item.step}"),
+            report_progress=report_progress,
+            is_known_address=self._run.addresses.__contains__,
+            files=self._run.files,
+            is_resumed=journal.is_resumed,
+        )
 
 
 def _batches(planned: Sequence[_Planned]) -> list[list[_Planned]]:
@@ -299,7 +320,7 @@ def _told(call: ToolCall, code: str, text: str) -> ToolResult:
     )
 
 
-def _finished(result: ToolResult) -> ToolFinished:
+def _finished(result: ToolResult, output: ToolOutput) -> ToolFinished:
     return ToolFinished(
         call_id=result.call_id,
         name=result.name,
@@ -309,6 +330,8 @@ def _finished(result: ToolResult) -> ToolFinished:
         cached=result.is_cached,
         error=result.error_code,
         usage=result.usage,
+        output=cut(output.shown, MAX_SHOWN_CHARACTERS),
+        files=output.files,
     )
 
 

@@ -1,7 +1,7 @@
 """A model that says what it was told to, in pieces, and can be held at a gate or made to fail."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -63,10 +63,18 @@ class ScriptedModel:
     """
 
     def __init__(
-        self, turns: Sequence[Script] = (), *, report: Script = "Done.", name: str = "scripted", piece_chars: int = 8
+        self,
+        turns: Sequence[Script] = (),
+        *,
+        report: Script = "Done.",
+        name: str = "scripted",
+        piece_chars: int = 8,
+        steps: Mapping[str, Script] | None = None,
     ) -> None:
+        """`steps` has scripts by the step's whole name, for turns within calls."""
         self._turns = turns
         self._report = report
+        self._steps = steps or {}
         self._name = name
         self._piece_chars = piece_chars
         self.requests: list[ModelRequest] = []
@@ -97,6 +105,8 @@ class ScriptedModel:
         return turn.reply
 
     def _script(self, request: ModelRequest) -> Script:
+        if request.step in self._steps:
+            return self._steps[request.step]
         kind, _, rest = request.step.partition("/")
         if kind == "report":
             return self._report

@@ -1,0 +1,30 @@
+"""The agent loop: research, then the report."""
+
+from thinkpool_pipeline.loop.report import ReportWriter
+from thinkpool_pipeline.loop.research import Research
+from thinkpool_pipeline.loop.settings import LoopParts, run_scope
+from thinkpool_pipeline.protocols import Journal
+from thinkpool_pipeline.values import Answer, Question
+
+
+class ResearchLoop:
+    """Works on one question, once."""
+
+    def __init__(self, question: Question, journal: Journal, parts: LoopParts) -> None:
+        self._run = run_scope(question, journal, parts)
+        self._research = Research(self._run)
+
+    def __repr__(self) -> str:
+        return f"<ResearchLoop {self._research!r}>"
+
+    async def run(self) -> Answer:
+        """Research until something ends it, then the report.
+
+        Raises:
+            RunError: the run cannot go on.
+
+        """
+        research = self._research
+        stop_reason = await research.until_done()
+        writer = ReportWriter(self._run, research.conversation, research.turns + 1)
+        return await writer.write(stop_reason, research.calls.failing)
