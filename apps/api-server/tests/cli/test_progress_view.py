@@ -137,3 +137,28 @@ def test_warnings_and_attempts_are_kept(stored):
     assert view.warnings == [warning]
     assert view.started is not None
     assert view.started.attempt == 2
+
+
+def test_calls_within_a_call_stand_behind_it_and_its_turns_are_not_the_runs(stored):
+    def started(call_id, within=None):
+        return ToolStarted(turn=1, call_id=call_id, name="n", arguments={}, attempt=1, within=within)
+
+    view = folded(
+        stored,
+        [
+            TurnStarted(turn=1, purpose="research"),
+            started("a"),
+            started("b"),
+            TurnStarted(turn=1, purpose="research", within="a"),
+            MessageDelta(turn=1, text="inner", within="a"),
+            TurnFinished(turn=1, usage=Usage(input_tokens=5), finish_reason="stop", duration_seconds=1, within="a"),
+            started("a/1", within="a"),
+            started("b/1", within="b"),
+            started("a/2", within="a"),
+            TurnStarted(turn=2, purpose="findings", within="a"),
+        ],
+    )
+
+    assert [(turn.turn, turn.text) for turn in view.turns] == [(1, "")]
+    assert [call.call_id for call in view.turns[0].calls] == ["a", "a/1", "a/2", "b", "b/1"]
+    assert view.usage.input_tokens == 5

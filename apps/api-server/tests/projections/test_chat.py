@@ -2,11 +2,15 @@ import json
 
 import pytest
 from thinkpool_pipeline.events import (
+    MessageDelta,
+    ReasoningDelta,
     ReportDelta,
     RunCancelled,
     RunCompleted,
     RunEvent,
     StoredEvent,
+    ToolFinished,
+    ToolStarted,
     TurnFinished,
     TurnRetracted,
     TurnStarted,
@@ -171,3 +175,33 @@ def test_a_failed_run_gives_no_answer_but_its_code() -> None:
     assert not answer.is_complete
     assert answer.failure is not None
     assert answer.failure.code == "model-unavailable"
+
+
+def with_a_call_that_researches_on_its_own() -> tuple[RunEvent, ...]:
+    """The researched run, and within its first call another research, whose end is not the run's."""
+    within = "call-of-its-own"
+    nested: tuple[RunEvent, ...] = (
+        ToolStarted(turn=1, call_id=within, name="research_subtopic", arguments={"subtask": "x"}, attempt=1),
+        TurnStarted(turn=1, purpose="research", within=within),
+        ReasoningDelta(turn=1, text="inner thought", within=within),
+        MessageDelta(turn=1, text="inner words", within=within),
+        TurnRetracted(turn=1, reason="again", within=within),
+        TurnStarted(turn=1, purpose="findings", within=within),
+        TurnFinished(turn=1, usage=USAGE, finish_reason="length", duration_seconds=1, within=within),
+        ToolFinished(
+            call_id=within, name="research_subtopic", ok=True, summary="", duration_seconds=1, cached=False, error=None
+        ),
+    )
+    events = completed_run()
+    place = next(index for index, event in enumerate(events) if isinstance(event, TurnFinished)) + 1
+    return (*events[:place], *nested, *events[place:])
+
+
+def test_research_within_a_call_neither_shows_in_the_answer_nor_ends_it() -> None:
+    events = with_a_call_that_researches_on_its_own()
+
+    assert streamed(*events) == streamed(*completed_run())
+    nested, plain = ChatAnswer(HEAD), ChatAnswer(HEAD)
+    nested.add(stored(events))
+    plain.add(stored(completed_run()))
+    assert nested.body() == plain.body()

@@ -36,6 +36,8 @@ class CallView:
     call_id: str
     name: str
     arguments: JsonObject
+    within: str | None = None
+    """The call that this one is part of."""
     attempt: int = 1
     state: Literal["running", "done", "failed"] = "running"
     note: str = ""
@@ -49,7 +51,7 @@ class TurnView:
     """A model turn and the calls it asked for."""
 
     turn: int
-    purpose: Literal["research", "report"]
+    purpose: Literal["research", "report", "findings"]
     thinking: str = ""
     text: str = ""
     calls: list[CallView] = field(default_factory=list[CallView])
@@ -117,8 +119,12 @@ class ProgressView:
                 self._fold_call(event)
             case RunCompleted() | RunFailed() | RunCancelled():
                 self._fold_end(event)
-            case _:
+            case TurnFinished(within=str(), usage=usage):
+                self.usage += usage
+            case _ if isinstance(event, ReportDelta) or event.within is None:
                 self._fold_turn(event)
+            case _:
+                return
 
     def _fold_turn(
         self, event: TurnStarted | TurnFinished | TurnRetracted | ReasoningDelta | MessageDelta | ReportDelta
@@ -157,16 +163,7 @@ class ProgressView:
             case ToolStarted() if call is not None:
                 call.attempt, call.state, call.note = event.attempt, "running", ""
             case ToolStarted():
-                turn = next((view for view in self.turns if view.turn == event.turn), None)
-                if turn is not None:
-                    turn.calls.append(
-                        CallView(
-                            call_id=event.call_id,
-                            name=event.name,
-                            arguments=event.arguments,
-                            attempt=event.attempt,
-                        )
-                    )
+                self._begin_call(event)
             case ToolProgress() if call is not None:
                 call.note = event.text
             case ToolFinished() if call is not None:
@@ -174,6 +171,24 @@ class ProgressView:
                 call.note = event.summary or event.error or ""
                 call.duration_seconds, call.is_cached = event.duration_seconds, event.cached
             case _:
+                return
+
+    def _begin_call(self, event: ToolStarted) -> None:
+        """A call goes to the end of its turn's, or behind the others of the call that it is part of."""
+        view = CallView(
+            call_id=event.call_id,
+            name=event.name,
+            arguments=event.arguments,
+            within=event.within,
+            attempt=event.attempt,
+        )
+        for turn in reversed(self.turns):
+            if event.within is None and turn.turn == event.turn:
+                turn.calls.append(view)
+                return
+            places = [index for index, call in enumerate(turn.calls) if event.within in (call.call_id, call.within)]
+            if event.within is not None and places:
+                turn.calls.insert(places[-1] + 1, view)
                 return
 
     def _fold_end(self, event: EndEvent) -> None:

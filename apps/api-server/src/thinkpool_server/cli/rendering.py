@@ -29,7 +29,7 @@ _DIRECTION = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u
 _SPINNER_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _SPINNER_FRAMES_PER_SECOND = 10
 _MARKS = {"done": Text("✓", style="green"), "failed": Text("✗", style="red")}
-_CALL_MARGIN = 5  # before the name, and a column kept free behind the outcome
+_CALL_MARGIN = 3  # the mark, and a column kept free behind the outcome
 _LEAST_ARGUMENTS = 12
 _STOPPED = {
     "budget": "The run's budget is used up: this is the best report the evidence so far allows.",
@@ -71,6 +71,8 @@ def report_page(view: ProgressView) -> RenderableType:
     if view.report.strip():
         title = "Report" if isinstance(view.end, RunCompleted) else "Report so far"
         parts += [Rule(title, style="cyan"), Markdown(printable(_body(view.report)), hyperlinks=False)]
+    if isinstance(view.end, RunCompleted) and view.end.answer is not None:
+        parts += [Rule("Answer", style="cyan"), Text(printable(view.end.answer), style="bold")]
     listed = sorted(view.checks) if view.checks else sorted(view.sources)
     if listed:
         heading = "Sources" if view.checks else "Sources found"
@@ -132,10 +134,11 @@ def _call(call: CallView, now: float, width: int) -> Text:
     """One line: the mark, the name, the arguments as far as there is room, and what came of it."""
     mark = _spinner(now) if call.state == "running" else _MARKS[call.state]
     name, outcome = Text(printable(call.name), style="bold"), _outcome(call, width // 2)
+    indent = "    " if call.within else "  "
     arguments = Text(f" {_arguments(call.arguments)}", style="cyan")
-    room = width - _CALL_MARGIN - name.cell_len - outcome.cell_len
+    room = width - _CALL_MARGIN - len(indent) - name.cell_len - outcome.cell_len
     arguments.truncate(max(_LEAST_ARGUMENTS, room), overflow="ellipsis")
-    return Text.assemble("  ", mark, " ", name, arguments, outcome, no_wrap=True, overflow="ellipsis")
+    return Text.assemble(indent, mark, " ", name, arguments, outcome, no_wrap=True, overflow="ellipsis")
 
 
 def _outcome(call: CallView, max_note: int) -> Text:

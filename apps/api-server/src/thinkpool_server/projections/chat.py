@@ -1,7 +1,8 @@
 """Events as OpenAI's chat completion, streamed or whole. No I/O; one object a request.
 
-The report is `content`, once. Thinking, and what the model said while it researched, is `reasoning_content`. Sources
-are `annotations`. A report that is begun again after part of it was sent goes on as soon as its text is past what was
+The report is `content`, once. Thinking, and what the model said while it researched, is `reasoning_content`; what calls
+that research on their own think and say is left to the native stream, which has a place for it. Sources are
+`annotations`. A report that is begun again after part of it was sent goes on as soon as its text is past what was
 sent; one that reads otherwise ends the stream with an error, since nothing can be taken back.
 
 Source: https://platform.openai.com/docs/api-reference/chat/streaming
@@ -114,15 +115,15 @@ class ChatStream:
         if self.is_done:
             return
         match stored.event():
-            case ReasoningDelta(turn=turn, text=text) | MessageDelta(turn=turn, text=text):
+            case ReasoningDelta(turn=turn, text=text, within=None) | MessageDelta(turn=turn, text=text, within=None):
                 yield self._thinking((turn, stored.type), text)
             case ReportDelta(turn=turn, text=text):
                 self._report_turn = turn
                 self._written += text
                 yield from self._of_report()
-            case TurnRetracted(turn=turn) if turn == self._report_turn:
+            case TurnRetracted(turn=turn, within=None) if turn == self._report_turn:
                 self._written = ""
-            case TurnFinished(finish_reason=reason):
+            case TurnFinished(finish_reason=reason, within=None):
                 self._finish_reason = reason
             case RunCompleted() as done:
                 self._written = done.report
@@ -224,11 +225,11 @@ class ChatAnswer:
 
     def _add(self, stored: StoredEvent) -> None:
         match stored.event():
-            case ReasoningDelta(turn=turn, text=text) | MessageDelta(turn=turn, text=text):
+            case ReasoningDelta(turn=turn, text=text, within=None) | MessageDelta(turn=turn, text=text, within=None):
                 self._thinking.setdefault((turn, stored.type), []).append(text)
-            case TurnRetracted(turn=turn):
+            case TurnRetracted(turn=turn, within=None):
                 self._thinking = {part: texts for part, texts in self._thinking.items() if part[0] != turn}
-            case TurnFinished(finish_reason=reason):
+            case TurnFinished(finish_reason=reason, within=None):
                 self._finish_reason = reason
             case RunCompleted() as done:
                 self._completed = done

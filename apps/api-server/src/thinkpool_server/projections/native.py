@@ -98,7 +98,8 @@ def run_object(record: RunRecord, end: StoredEvent | None) -> dict[str, JsonValu
 def _outcome(end: StoredEvent | None) -> Mapping[str, JsonValue]:
     match end.event() if end else None:
         case RunCompleted() as done:
-            return {"result": _result(done.report, done.usage, done.citations) | {"stop_reason": done.stop_reason}}
+            ending: dict[str, JsonValue] = {"stop_reason": done.stop_reason, "answer": done.answer}
+            return {"result": _result(done.report, done.usage, done.citations) | ending}
         case RunFailed() as failed:
             return {
                 "error": {"code": failed.code, "message": failed.message},
