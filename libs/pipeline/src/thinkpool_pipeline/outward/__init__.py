@@ -1,10 +1,13 @@
 """The one layer every outward call goes through: deadlines, retries, limits, breaker, cache, counters."""
 
 from thinkpool_pipeline.outward.body import Body
+from thinkpool_pipeline.outward.call import OutwardCall, call_headers
 from thinkpool_pipeline.outward.failures import (
+    AddressForbidden,
     BodyTooLarge,
     BreakerOpen,
     DeadlinePassed,
+    KeysExhausted,
     OutwardError,
     RateLimited,
     Refused,
@@ -12,29 +15,32 @@ from thinkpool_pipeline.outward.failures import (
     Unreadable,
 )
 from thinkpool_pipeline.outward.json_text import parse_json
-from thinkpool_pipeline.outward.providers import Outward, open_outward
+from thinkpool_pipeline.outward.providers import Outward, Reach, open_outward
+from thinkpool_pipeline.outward.public_addresses import check_url, is_public
 from thinkpool_pipeline.outward.timing import Timing
 from thinkpool_pipeline.outward.upstream import (
-    OutwardCall,
     Parsed,
     ProviderName,
     Upstream,
     UpstreamSettings,
     UpstreamStatistics,
-    call_headers,
 )
+from thinkpool_pipeline.outward.web_client import WebReach
 
 __all__ = [
+    "AddressForbidden",
     "Body",
     "BodyTooLarge",
     "BreakerOpen",
     "DeadlinePassed",
+    "KeysExhausted",
     "Outward",
     "OutwardCall",
     "OutwardError",
     "Parsed",
     "ProviderName",
     "RateLimited",
+    "Reach",
     "Refused",
     "Timing",
     "Unavailable",
@@ -42,7 +48,10 @@ __all__ = [
     "Upstream",
     "UpstreamSettings",
     "UpstreamStatistics",
+    "WebReach",
     "call_headers",
+    "check_url",
+    "is_public",
     "open_outward",
     "parse_json",
 ]

@@ -2,8 +2,9 @@
 
 import asyncio
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Self
 
 import aiohttp
@@ -37,7 +38,10 @@ class Body:
         self._max_bytes = max_bytes
         self._room_bytes = max_bytes
         self._heard = heard
-        self.content_type: str = response.headers.get("content-type", "")
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = MappingProxyType(dict(response.headers))
+        """Names in lower case; values of the same name joined by commas."""
+        self.content_type: str = self.headers.get("content-type", "")
         """The reply's media type as it came; empty when it did not say."""
 
     @property

@@ -21,8 +21,10 @@ PROBE_WAIT_SECONDS = 0.5
 class CircuitBreaker:
     """Closed: all pass. Open: none, until its time is over. Half-open: one probe, whose outcome decides."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, failures_to_open: float = FAILURES_TO_OPEN) -> None:
+        """Opens after so many failures in a row; never, where they are infinitely many."""
         self._clock = clock
+        self._failures_to_open = failures_to_open
         self._failures = 0
         self._openings = 0
         self._open_until: float | None = None
@@ -69,7 +71,7 @@ class CircuitBreaker:
         except OutwardError as error:
             if error.is_outage:
                 self._fail()
-            else:
+            elif error.is_sign_of_life:
                 self.succeed()
             raise
         else:
@@ -87,7 +89,7 @@ class CircuitBreaker:
     def _fail(self) -> None:
         self._failures += 1
         is_open = self.state == "open"
-        is_due = self._failures >= FAILURES_TO_OPEN or self._open_until is not None
+        is_due = self._failures >= self._failures_to_open or self._open_until is not None
         if is_due and not is_open:
             open_seconds = min(FIRST_OPEN_SECONDS * 2.0**self._openings, LONGEST_OPEN_SECONDS)
             self._openings += 1

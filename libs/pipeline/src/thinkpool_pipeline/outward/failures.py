@@ -5,7 +5,9 @@ OutwardError            `kind` is a closed set, for metrics; messages hold no bo
 ├── RateLimited         429
 ├── Unavailable         no connection, a broken one, or 408, 409, 425, 5xx
 ├── Refused             any other status that is no success: asking again changes nothing
+├── KeysExhausted       every key was refused and rests for long
 ├── BreakerOpen         the service failed so often that it is left alone for now
+├── AddressForbidden    the address does not lie on the public web: nothing was sent
 ├── BodyTooLarge        more bytes than the caller takes
 └── Unreadable          raised by the caller's reader: the bytes came and make no sense
 """
@@ -13,8 +15,26 @@ OutwardError            `kind` is a closed set, for metrics; messages hold no bo
 from typing import ClassVar, Literal, TypeAlias
 
 ErrorKind: TypeAlias = Literal[
-    "deadline", "rate_limited", "unavailable", "refused", "breaker_open", "body_too_large", "unreadable"
+    "deadline",
+    "rate_limited",
+    "unavailable",
+    "refused",
+    "keys_exhausted",
+    "breaker_open",
+    "forbidden",
+    "body_too_large",
+    "unreadable",
 ]
+ForbiddenReason: TypeAlias = Literal[
+    "it is no web address",
+    "only http and https are allowed",
+    "its port is not a customary one",
+    "it holds a user name",
+    "its host is written in an uncustomary way",
+    "its host is a local name",
+    "its host is not on the public internet",
+]
+"""Why an address is forbidden, as the end of a sentence."""
 
 
 class OutwardError(Exception):
@@ -23,6 +43,8 @@ class OutwardError(Exception):
     kind: ClassVar[ErrorKind] = "unavailable"
     is_outage: ClassVar[bool] = False
     """Whether it speaks against the service's health, and so for opening the breaker."""
+    is_sign_of_life: ClassVar[bool] = True
+    """Where it is no outage: whether it shows that the service answers."""
 
     def __init__(self, message: str, *, max_retries: int = 0, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
@@ -78,6 +100,15 @@ class Refused(OutwardError):
         self.status = status
 
 
+class KeysExhausted(OutwardError):
+    """No key is left: the service refused each, so that all rest for long."""
+
+    kind = "keys_exhausted"
+
+    def __init__(self, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__("The service accepts none of the keys for now.", retry_after_seconds=retry_after_seconds)
+
+
 class BreakerOpen(OutwardError):
     """The service failed too often and is not asked for now."""
 
@@ -89,6 +120,17 @@ class BreakerOpen(OutwardError):
             max_retries=3,
             retry_after_seconds=retry_after_seconds,
         )
+
+
+class AddressForbidden(OutwardError):
+    """The address does not lie on the public web; nothing was sent to it."""
+
+    kind = "forbidden"
+    is_sign_of_life = False
+
+    def __init__(self, reason: ForbiddenReason) -> None:
+        super().__init__(f"The address is not allowed: {reason}.")
+        self.reason: ForbiddenReason = reason
 
 
 class BodyTooLarge(OutwardError):

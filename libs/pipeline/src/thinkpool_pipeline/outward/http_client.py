@@ -1,8 +1,9 @@
-"""The one HTTP client of a process: httpx over aiohttp's transport, which reads a stream at 0.4 of httpx's own cost."""
+"""HTTP clients of a process: httpx over aiohttp's transport, which reads a stream at 0.4 of httpx's own cost."""
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator
+import ssl
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -18,57 +19,93 @@ DNS_CACHE_SECONDS = 60
 RESOLVER_THREADS = 2
 
 
-class _Resolver(AbstractResolver):
+class NameLookup:
     """Looks names up in threads of its own: the loop's default ones belong to the engine."""
 
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(max_workers=RESOLVER_THREADS, thread_name_prefix="resolver")
+    def __init__(self, *, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="resolver")
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
+    async def __call__(self, host: str) -> Sequence[str]:
+        """The addresses of a name, the preferred ones first.
+
+        Raises:
+            OSError: it has none, or is no name.
+
+        """
         try:
             found = await asyncio.get_running_loop().run_in_executor(
-                self._threads, lambda: socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+                self._threads, lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
             )
         except UnicodeError:  # what cannot be a name at all, such as an empty label
             raise OSError(f"{host!r} is no host name") from None
-        return [
-            ResolveResult(
-                hostname=host, host=str(address[0]), port=port, family=kind, proto=protocol, flags=socket.AI_NUMERICHOST
-            )
-            for kind, _, protocol, _, address in found
-        ]
+        return [str(address[0]) for _, _, _, _, address in found]
 
-    async def close(self) -> None:
+    def close(self) -> None:
+        """Lets the threads end."""
         self._threads.shutdown(wait=False)
 
 
-@asynccontextmanager
-async def open_http_client() -> AsyncGenerator[httpx.AsyncClient]:
-    """A client without limits, time-outs after connecting, redirects, proxies or cookies: those are its user's.
+class _Resolver(AbstractResolver):
+    """aiohttp's way to a `NameLookup`."""
 
-    Cookies above all: what one run is given must not reach the next.
-    """
-    context = httpx.create_ssl_context(trust_env=False)
-    resolver = _Resolver()
+    def __init__(self, lookup: NameLookup) -> None:
+        self._lookup = lookup
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return resolved(host, port, await self._lookup(host))
+
+    async def close(self) -> None:
+        self._lookup.close()
+
+
+def resolved(host: str, port: int, addresses: Sequence[str]) -> list[ResolveResult]:
+    """A name's addresses as aiohttp takes them."""
+    return [
+        ResolveResult(
+            hostname=host,
+            host=address,
+            port=port,
+            family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+            proto=socket.IPPROTO_TCP,
+            flags=socket.AI_NUMERICHOST,
+        )
+        for address in addresses
+    ]
+
+
+@asynccontextmanager
+async def open_http_client(context: ssl.SSLContext) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client for services that the operator chose."""
+    lookup = NameLookup(threads=RESOLVER_THREADS)
     connector = aiohttp.TCPConnector(
         limit=0,
         ssl=context,
-        resolver=resolver,
+        resolver=_Resolver(lookup),
         keepalive_timeout=KEEPALIVE_SECONDS,
         ttl_dns_cache=DNS_CACHE_SECONDS,
     )
-    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-    transport = AiohttpTransport(verify=context, trust_env=False, client=session)
     try:
-        async with httpx.AsyncClient(
-            transport=transport,
-            trust_env=False,
-            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            headers={"user-agent": "thinkpool"},
-        ) as client:
+        async with client_over(connector, context) as client:
             yield client
     finally:
-        await resolver.close()
+        lookup.close()
+
+
+@asynccontextmanager
+async def client_over(connector: aiohttp.TCPConnector, context: ssl.SSLContext) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client without time-outs after connecting, redirects, proxies or cookies: those are its user's.
+
+    Cookies above all: what one run is given must not reach the next.
+    """
+    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    transport = AiohttpTransport(verify=context, trust_env=False, client=session)
+    async with httpx.AsyncClient(
+        transport=transport,
+        trust_env=False,
+        timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        headers={"user-agent": "thinkpool"},
+    ) as client:
+        yield client

@@ -1,21 +1,37 @@
-"""All providers of a process over one HTTP client; opened where things are composed, and nowhere else."""
+"""All providers of a process over its HTTP clients; opened where things are composed, and nowhere else."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, TypeAlias
 
 import httpx
 
 from thinkpool_pipeline.outward.http_client import open_http_client
+from thinkpool_pipeline.outward.public_addresses import check_url
 from thinkpool_pipeline.outward.shared_cache import SharedTasks
 from thinkpool_pipeline.outward.timing import Timing
 from thinkpool_pipeline.outward.upstream import ProviderName, Upstream, UpstreamSettings, UpstreamStatistics
+from thinkpool_pipeline.outward.web_client import WebReach, open_web_client
+
+Reach: TypeAlias = Literal["service", "web"]
+"""What a provider may connect to: `service` to whatever the operator set, `web` to the public internet only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """A client, and the check that a URL passes before it is given to it."""
+
+    client: httpx.AsyncClient
+    check_url: Callable[[str], None]
 
 
 class Outward:
     """The way out. `open_outward` makes one a process."""
 
-    def __init__(self, client: httpx.AsyncClient, tasks: SharedTasks, timing: Timing) -> None:
-        self._client = client
+    def __init__(self, ways: Mapping[Reach, _Way], tasks: SharedTasks, timing: Timing) -> None:
+        self._ways = ways
         self._tasks = tasks
         self._timing = timing
         self._upstreams: dict[ProviderName, Upstream] = {}
@@ -23,13 +39,22 @@ class Outward:
     def __repr__(self) -> str:
         return f"<Outward {list(self._upstreams.values())}>"
 
-    def upstream(self, name: ProviderName, settings: UpstreamSettings | None = None) -> Upstream:
-        """The provider of this name, the same one each time; the settings of the first call stay."""
+    def upstream(
+        self, name: ProviderName, settings: UpstreamSettings | None = None, reach: Reach = "service"
+    ) -> Upstream:
+        """The provider of this name, the same one each time; the settings and the reach of the first call stay.
+
+        Raises:
+            ValueError: a key among the settings is none that a header could hold.
+
+        """
         if name not in self._upstreams:
+            way = self._ways[reach]
             self._upstreams[name] = Upstream(
                 name,
                 settings=settings or UpstreamSettings(),
-                client=self._client,
+                client=way.client,
+                check_url=way.check_url,
                 tasks=self._tasks,
                 timing=self._timing,
             )
@@ -41,11 +66,21 @@ class Outward:
 
 
 @asynccontextmanager
-async def open_outward(timing: Timing | None = None) -> AsyncGenerator[Outward]:
+async def open_outward(timing: Timing | None = None, web: WebReach | None = None) -> AsyncGenerator[Outward]:
     """The way out, for as long as the block lasts; calls that are still out are cancelled at its end."""
     tasks = SharedTasks()
-    async with open_http_client() as client:
+    web = web or WebReach()
+    context = httpx.create_ssl_context(trust_env=False)
+    async with open_http_client(context) as service_client, open_web_client(context, web) as web_client:
+        ways: dict[Reach, _Way] = {
+            "service": _Way(client=service_client, check_url=_allow),
+            "web": _Way(client=web_client, check_url=partial(check_url, ports=web.ports)),
+        }
         try:
-            yield Outward(client, tasks, timing or Timing())
+            yield Outward(ways, tasks, timing or Timing())
         finally:
             await tasks.aclose()
+
+
+def _allow(url: str) -> None:
+    """The operator's own addresses are trusted."""

@@ -21,22 +21,25 @@ LARGEST_BUDGET = 250.0
 """The most that can be saved up: what all streams of a busy replica need when a service restarts under them."""
 
 
-def retry_after_seconds(headers: httpx.Headers, now: float) -> float | None:
-    """What the headers ask to wait, 0 to 60 seconds; None where they do not say or make no sense.
+def retry_after_seconds(
+    headers: httpx.Headers, now: float, longest_seconds: float = MAX_RETRY_AFTER_SECONDS
+) -> float | None:
+    """What the headers ask to wait, from 0 up to the longest; None where they do not say or make no sense.
 
     Source: RFC 9110, 10.2.3 (seconds or a date); fractions and `retry-after-ms` as OpenAI's services send them.
     """
     if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
-        return _bounded(milliseconds / 1000)
+        return min(max(milliseconds / 1000, 0.0), longest_seconds)
     value = headers.get("retry-after")
     if value is None:
         return None
     if (seconds := _number(value)) is not None:
-        return _bounded(seconds)
+        return min(max(seconds, 0.0), longest_seconds)
     try:
-        return _bounded(parsedate_to_datetime(value).timestamp() - now)
+        seconds = parsedate_to_datetime(value).timestamp() - now
     except (ValueError, OverflowError):
         return None
+    return min(max(seconds, 0.0), longest_seconds)
 
 
 def _number(text: str | None) -> float | None:
@@ -45,10 +48,6 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return None if math.isnan(number) else number
-
-
-def _bounded(seconds: float) -> float:
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
 class RetryBudget:

@@ -3,40 +3,37 @@
 A call goes: gate (a place, a moment) -> breaker -> the wire -> the caller's reader; what fails on the way is one of the
 layer's own errors, and is tried again where its class and the budget allow. The reader runs inside the attempt, so a
 stream that breaks half way is retried like a connection that was never made; who showed parts of it to somebody says
-so in `on_retry`.
+so in `on_retry`. A provider with several keys is asked again with the next one at once when a key is refused.
 """
 
 import asyncio
-import contextlib
+import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeAlias, TypeVar, cast
 
 import httpx
 
 from thinkpool_pipeline.outward.body import TRANSPORT_ERRORS, Body
-from thinkpool_pipeline.outward.breaker import BreakerState, CircuitBreaker
-from thinkpool_pipeline.outward.failures import (
-    ErrorKind,
-    OutwardError,
-    RateLimited,
-    Refused,
-    Unavailable,
-)
+from thinkpool_pipeline.outward.breaker import FAILURES_TO_OPEN, BreakerState, CircuitBreaker
+from thinkpool_pipeline.outward.call import OutwardCall
+from thinkpool_pipeline.outward.failures import DeadlinePassed, ErrorKind, OutwardError, RateLimited, Unavailable
 from thinkpool_pipeline.outward.gate import Gate
-from thinkpool_pipeline.outward.retry import RetryPolicy, retry_after_seconds
+from thinkpool_pipeline.outward.keys import REFUSED_REST_SECONDS, KeyRing
+from thinkpool_pipeline.outward.refusals import Explain, failure_by_status, first_bytes
+from thinkpool_pipeline.outward.retry import MAX_RETRY_AFTER_SECONDS, RetryPolicy
 from thinkpool_pipeline.outward.shared_cache import Shared, SharedCache, SharedTasks, Sized
 from thinkpool_pipeline.outward.timing import Timing, Watch
-from thinkpool_pipeline.values import RunId, StepName
 
 T = TypeVar("T")
 
-ProviderName: TypeAlias = Literal["model", "search", "reader", "extraction"]
-
-ERROR_BODY_BYTES = 65_536
-"""As much of a refusal as is looked at."""
+ProviderName: TypeAlias = Literal[
+    "model", "search", "reader", "extraction", "searxng", "duckduckgo", "fetcher", "sandbox", "mcp"
+]
+OnRetry: TypeAlias = Callable[[OutwardError], None]
+"""Is told of each failure that will be followed by another try, before the wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +45,13 @@ class UpstreamSettings:
     requests_per_second: float | None = None
     """None for no limit; a second's worth may go at once."""
     max_retries: int = 3
-    """Of one call, on top of what its error's class allows."""
+    """Of one call, on top of what its error's class allows; tries with another key are not counted."""
     open_patience_seconds: float = 1.5
     """How long a call waits for a breaker that is open; beyond, it is refused at once."""
+    has_breaker: bool = True
+    """False for what stands for many services: one that is dead must not close the way to the others."""
+    keys: tuple[str, ...] = field(default=(), repr=False)
+    """For calls that name a `key_header`: used in turn, and left alone for a while once refused. None to send none."""
     cache_seconds: float = 900.0
     """How long a shared result is kept."""
     cache_entries: int = 1000
@@ -58,28 +59,13 @@ class UpstreamSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OutwardCall:
-    """One call: what is sent, and what it may take."""
-
-    method: Literal["GET", "POST"]
-    url: str
-    total_seconds: float
-    """For everything: waiting, all tries, reading."""
-    idle_seconds: float
-    """The longest silence while a try is out."""
-    max_body_bytes: int
-    """Of the reply, unpacked."""
-    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
-    content: bytes = field(default=b"", repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamStatistics:
     """A provider at one moment; the counts only grow."""
 
     requests: int
-    """Sent, retries included."""
+    """Tries, the first ones and the retries."""
     retries: int
+    """Tries after a call's first, those with another key included."""
     rate_limited: int
     """Answered with 429."""
     errors: Mapping[ErrorKind, int]
@@ -87,6 +73,10 @@ class UpstreamStatistics:
     breaker: BreakerState
     in_flight: int
     waiting: int
+    keys: int
+    """How many keys there are."""
+    keys_resting: int
+    """Those of them that are left alone for now."""
     cache_hits: int
     """Calls spared, those that joined another one's included."""
     cache_misses: int
@@ -100,11 +90,13 @@ class Parsed(Generic[T]):
     is_cached: bool
 
 
-def call_headers(run_id: RunId, step: StepName) -> dict[str, str]:
-    """The headers by which a provider, and its ledger, knows a call again; none where there is no run."""
-    if not run_id:
-        return {}
-    return {"idempotency-key": f"{run_id}/{step}", "x-thinkpool-run": run_id, "x-thinkpool-step": step}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Exchange(Generic[T]):
+    """A call, and what is made of its replies."""
+
+    call: OutwardCall
+    read: Callable[[Body], Awaitable[T]]
+    explain: Explain | None
 
 
 class Upstream:
@@ -116,16 +108,22 @@ class Upstream:
         *,
         settings: UpstreamSettings,
         client: httpx.AsyncClient,
+        check_url: Callable[[str], None],
         tasks: SharedTasks,
         timing: Timing,
     ) -> None:
+        """`check_url` raises an `OutwardError` for a URL that must not be called."""
         self.name: ProviderName = name
         self._client = client
+        self._check_url = check_url
         self._timing = timing
+        self._keys = KeyRing(settings.keys, timing.clock)
         self._gate = Gate(
             max_concurrent=settings.max_concurrent, requests_per_second=settings.requests_per_second, timing=timing
         )
-        self._breaker = CircuitBreaker(timing.clock)
+        self._breaker = CircuitBreaker(
+            timing.clock, failures_to_open=FAILURES_TO_OPEN if settings.has_breaker else math.inf
+        )
         self._policy = RetryPolicy(
             max_retries=settings.max_retries, open_patience_seconds=settings.open_patience_seconds, timing=timing
         )
@@ -138,48 +136,62 @@ class Upstream:
         )
         self._requests = 0
         self._retries = 0
+        self._rate_limited = 0
         self._errors: Counter[ErrorKind] = Counter()
 
     def __repr__(self) -> str:
-        return f"<Upstream {self.name} {self._gate} {self._breaker} {self._cache}>"
+        return f"<Upstream {self.name} {self._gate} {self._breaker} {self._keys} {self._cache}>"
 
     async def send(
         self,
         call: OutwardCall,
         read: Callable[[Body], Awaitable[T]],
         *,
-        explain: Callable[[int, bytes], OutwardError | None] | None = None,
-        on_retry: Callable[[OutwardError], None] | None = None,
+        explain: Explain | None = None,
+        on_retry: OnRetry | None = None,
     ) -> T:
         """What `read` makes of the reply.
 
-        `explain` may turn a status from 400 on, and the first bytes of its body, into an error of the caller's own;
-        `on_retry` is told of each failure that will be followed by another try, before the wait.
+        `explain` may turn a status that is no success, and the first bytes of its body, into an error of the caller's
+        own; a `Refused(402)` made of another status lets the key rest, too. `on_retry` is told of each failure that
+        will be followed by another try, before the wait.
 
         Raises:
             OutwardError: after the retries that its class allows, within the call's deadline.
 
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + call.total_seconds
-        self._policy.note_call()
-        retries = 0
-        while True:
-            try:
-                return await self._try(call, read, explain, deadline)
-            except OutwardError as error:
-                self._errors[error.kind] += 1
-                remaining_seconds = deadline - loop.time()
-                wait_seconds = self._policy.wait_seconds(error, retries=retries, remaining_seconds=remaining_seconds)
-                if wait_seconds is None:
-                    raise
-                if on_retry is not None:
-                    on_retry(error)
-            retries += 1
-            self._retries += 1
-            await self._timing.sleep(wait_seconds)
+        exchange = _Exchange(call=call, read=read, explain=explain)
 
-    async def share(self, key: str, call: OutwardCall, parse: Callable[[bytes], T]) -> Parsed[T]:
+        async def attempt(deadline: float) -> T:
+            self._check_url(call.url)
+            if not call.key_header or not self._keys.total:
+                return await self._try(exchange, {}, deadline)
+            return await self._try_keys(exchange, deadline, on_retry)
+
+        return await self._repeat(attempt, call.total_seconds, on_retry)
+
+    async def carry(
+        self, attempt: Callable[[], Awaitable[T]], *, total_seconds: float, on_retry: OnRetry | None = None
+    ) -> T:
+        """What `attempt` gives: a call that a library makes, held to the same limits as one of `send`.
+
+        `attempt` raises an `OutwardError` for what failed at the service, and is called anew for each retry; it is
+        cancelled at the deadline, which is that of all its tries together. Anything else that it raises passes through.
+
+        Raises:
+            OutwardError: after the retries that its class allows, within the deadline.
+
+        """
+
+        async def carried(deadline: float) -> T:
+            async with self._passage(deadline, total_seconds):
+                return await _until(deadline, total_seconds, attempt)
+
+        return await self._repeat(carried, total_seconds, on_retry)
+
+    async def share(
+        self, key: str, call: OutwardCall, parse: Callable[[bytes], T], *, explain: Explain | None = None
+    ) -> Parsed[T]:
         """What `parse` makes of the body: kept under `key`, and called for once however many ask.
 
         `parse` raises `Unreadable` for what should be asked again and must not be kept.
@@ -194,7 +206,7 @@ class Upstream:
             return Sized(value=parse(content), size_bytes=len(content))
 
         async def fetch() -> Sized[object]:
-            return await self.send(call, read)
+            return await self.send(call, read, explain=explain)
 
         shared: Shared[object] = await self._cache.get(key, fetch)
         return Parsed(cast(T, shared.value), shared.is_cached)  # one key, one parser, one type
@@ -204,59 +216,114 @@ class Upstream:
         return UpstreamStatistics(
             requests=self._requests,
             retries=self._retries,
-            rate_limited=self._errors["rate_limited"],
+            rate_limited=self._rate_limited,
             errors=dict(self._errors),
             breaker=self._breaker.state,
             in_flight=self._gate.in_flight,
             waiting=self._gate.waiting,
+            keys=self._keys.total,
+            keys_resting=self._keys.resting,
             cache_hits=self._cache.hits,
             cache_misses=self._cache.misses,
         )
 
-    async def _try(
-        self,
-        call: OutwardCall,
-        read: Callable[[Body], Awaitable[T]],
-        explain: Callable[[int, bytes], OutwardError | None] | None,
-        deadline: float,
+    async def _repeat(
+        self, attempt: Callable[[float], Awaitable[T]], total_seconds: float, on_retry: OnRetry | None
     ) -> T:
-        self._breaker.check()
-        async with self._gate.slot(deadline=deadline, total_seconds=call.total_seconds):
-            with self._breaker.permit(), _translated_errors():
-                self._requests += 1
+        """The first of the attempts that succeeds; each is given the deadline, in the event loop's time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + total_seconds
+        self._policy.note_call()
+        retries = 0
+        while True:
+            try:
+                return await attempt(deadline)
+            except OutwardError as error:
+                wait_seconds = self._policy.wait_seconds(
+                    error, retries=retries, remaining_seconds=deadline - loop.time()
+                )
+                if wait_seconds is None:
+                    self._errors[error.kind] += 1
+                    raise
+                self._note_retry(error, on_retry)
+            retries += 1
+            await self._timing.sleep(wait_seconds)
+
+    def _note_retry(self, error: OutwardError, on_retry: OnRetry | None) -> None:
+        self._errors[error.kind] += 1
+        self._retries += 1
+        if on_retry is not None:
+            on_retry(error)
+
+    async def _try_keys(self, exchange: _Exchange[T], deadline: float, on_retry: OnRetry | None) -> T:
+        """One attempt, with each key that is refused followed by the next."""
+        call = exchange.call
+        rotation = self._keys.begin()
+        while True:
+            try:
+                value = await self._try(exchange, {call.key_header: call.key_prefix + rotation.secret}, deadline)
+            except OutwardError as error:
+                rotation.move_on(error)
+                self._note_retry(error, on_retry)
+            else:
+                rotation.succeed()
+                return value
+
+    async def _try(self, exchange: _Exchange[T], key: Mapping[str, str], deadline: float) -> T:
+        call = exchange.call
+        headers = {"accept-encoding": "gzip", **call.headers, **key}
+        async with self._passage(deadline, call.total_seconds):
+            with _translated_errors():
                 watch = Watch(deadline=deadline, total_seconds=call.total_seconds, idle_seconds=call.idle_seconds)
-                headers = {"accept-encoding": "gzip", **call.headers}
                 reply = self._client.stream(call.method, call.url, headers=headers, content=call.content)
                 async with watch, reply as response:
-                    if not response.is_success:
-                        raise await self._failure(response, explain, watch)
-                    self._breaker.succeed()
-                    body = Body(response, max_bytes=call.max_body_bytes, heard=watch.heard)
-                    value = await read(body)
-                    await body.drain()
-                    return value
+                    return await self._receive(response, exchange, watch)
 
-    async def _failure(
-        self,
-        response: httpx.Response,
-        explain: Callable[[int, bytes], OutwardError | None] | None,
-        watch: Watch,
-    ) -> OutwardError:
-        body = Body(response, max_bytes=ERROR_BODY_BYTES, heard=watch.heard)
-        content = b""
-        with contextlib.suppress(OutwardError, *TRANSPORT_ERRORS):
-            content = await body.read()
-        explained = None if explain is None else explain(response.status_code, content)
-        return explained or self._failure_by_status(response)
+    async def _receive(self, response: httpx.Response, exchange: _Exchange[T], watch: Watch) -> T:
+        call = exchange.call
+        if not (response.is_success or (call.takes_redirects and response.is_redirect)):
+            raise await self._failure(response, exchange, watch)
+        self._breaker.succeed()
+        body = Body(response, max_bytes=call.max_body_bytes, heard=watch.heard)
+        value = await exchange.read(body)
+        await body.drain()
+        return value
 
-    def _failure_by_status(self, response: httpx.Response) -> OutwardError:
-        status = response.status_code
-        wait_seconds = retry_after_seconds(response.headers, self._timing.wall_clock())
-        if status == 429:
-            return RateLimited(retry_after_seconds=wait_seconds)
-        if status in (408, 409, 425) or status >= 500:
-            return Unavailable(f"status {status}", retry_after_seconds=wait_seconds)
-        return Refused(status)
+    async def _failure(self, response: httpx.Response, exchange: _Exchange[T], watch: Watch) -> OutwardError:
+        content = await first_bytes(response, watch.heard)
+        explained = None if exchange.explain is None else exchange.explain(response.status_code, content)
+        if explained is not None:
+            return explained
+        is_rotated = bool(exchange.call.key_header) and self._keys.total > 1
+        return failure_by_status(
+            response,
+            now=self._timing.wall_clock(),
+            longest_wait_seconds=REFUSED_REST_SECONDS if is_rotated else MAX_RETRY_AFTER_SECONDS,
+        )
+
+    @asynccontextmanager
+    async def _passage(self, deadline: float, total_seconds: float) -> AsyncGenerator[None]:
+        """Lets one try through: a place, the breaker's leave, the counters."""
+        self._breaker.check()
+        async with self._gate.slot(deadline=deadline, total_seconds=total_seconds):
+            with self._breaker.permit():
+                self._requests += 1
+                try:
+                    yield
+                except RateLimited:
+                    self._rate_limited += 1
+                    raise
+
+
+async def _until(deadline: float, total_seconds: float, attempt: Callable[[], Awaitable[T]]) -> T:
+    scope = asyncio.timeout_at(deadline)
+    try:
+        async with scope:
+            return await attempt()
+    except TimeoutError:
+        if not scope.expired():
+            raise
+        raise DeadlinePassed(seconds=total_seconds, is_idle=False) from None
 
 
 @contextmanager
