@@ -12,7 +12,8 @@ from thinkpool_server import errors
 from thinkpool_server.metrics import Metrics
 from thinkpool_server.routes import chat, models, operations, research
 from thinkpool_server.service_statistics import PoolFigures, ServiceStatistics
-from thinkpool_server.settings import Settings, settings_reference
+from thinkpool_server.settings import Settings
+from thinkpool_server.settings_reference import settings_reference
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))

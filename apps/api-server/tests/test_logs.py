@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
-from thinkpool_server.logs import configure_logging, secrets_of
+from thinkpool_server.logs import configure_logging
 from thinkpool_server.settings import Settings, load_settings
 
 CANARY = "canary-8f3a"
@@ -69,7 +69,7 @@ def test_secrets_are_cut_out_wherever_they_come_from(stream: io.StringIO) -> Non
 
 
 def test_every_secret_setting_is_known() -> None:
-    assert secrets_of(settings()) == {f"{CANARY}-model", f"{CANARY}-\\serper", f"{CANARY}-alice"}
+    assert settings().secrets == {f"{CANARY}-model", f"{CANARY}-\\serper", f"{CANARY}-alice"}
 
 
 def test_content_is_hidden_unless_asked_for(stream: io.StringIO) -> None:

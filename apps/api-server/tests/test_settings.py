@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 from thinkpool_pipeline.errors import ConfigurationError
-from thinkpool_server.settings import Settings, load_settings, settings_reference
+from thinkpool_server.settings import Settings, load_settings
+from thinkpool_server.settings_reference import settings_reference
 
 
 @pytest.fixture(autouse=True)
@@ -21,8 +22,8 @@ def test_defaults_serve_one_machine_with_nothing_installed() -> None:
     settings = load_settings(None)
     assert settings.model_name == "builtin"
     assert settings.is_loopback_only
-    assert not settings.is_web_search_offered
-    assert not settings.is_page_reading_offered
+    assert not settings.has_serper
+    assert not settings.has_jina
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_the_environment_wins_over_the_env_file(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("SUMMARY_LLM_BASE_URL", "http://m/v1/")
     monkeypatch.setenv("SUMMARY_LLM_MODEL", "small")
     settings = load_settings(env_file)
-    assert (settings.port, settings.max_turns, settings.api_key) == (2, 7, None)
+    assert (settings.port, settings.max_turns, settings.api_key) == (2, 7, ())
     assert settings.summary_llm_base_url == "http://m/v1"
     assert settings.summary_llm_model_name == "small"
     assert [key.tenant for key in settings.server_api_keys] == ["a", "b"]
@@ -130,10 +131,10 @@ def test_arguments_alone_make_settings_whatever_the_environment(monkeypatch: pyt
 
 
 def test_a_tool_is_offered_by_its_key_or_by_its_base_url() -> None:
-    assert Settings(serper_base_url="http://127.0.0.1:1").is_web_search_offered
-    assert load_settings(None, serper_api_key="k").is_web_search_offered
-    assert Settings(jina_base_url="http://127.0.0.1:1").is_page_reading_offered
-    assert load_settings(None, jina_api_key="k").is_page_reading_offered
+    assert Settings(serper_base_url="http://127.0.0.1:1").has_serper
+    assert load_settings(None, serper_api_key="k").has_serper
+    assert Settings(jina_base_url="http://127.0.0.1:1").has_jina
+    assert load_settings(None, jina_api_key="k").has_jina
 
 
 def test_secrets_do_not_show_when_settings_are_printed() -> None:

@@ -6,12 +6,11 @@ Secrets are cut out of the finished line, wherever they came from: a field, a me
 import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TextIO
 
 import orjson
 import structlog
-from pydantic import SecretStr
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from thinkpool_server.settings import Settings
@@ -38,7 +37,7 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
         structlog.stdlib.ExtraAdder(),
     ]
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(_RedactingFormatter(secrets_of(settings), shared, is_content_logged=settings.log_content))
+    handler.setFormatter(_RedactingFormatter(settings.secrets, shared, is_content_logged=settings.log_content))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
@@ -55,11 +54,6 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-
-
-def secrets_of(settings: Settings) -> frozenset[str]:
-    """Every secret in the settings."""
-    return frozenset(_secrets(settings))
 
 
 def redacted(line: str, secrets: Iterable[str]) -> str:
@@ -104,12 +98,3 @@ def _to_json(event: EventDict, **_: object) -> str:
         return orjson.dumps(event, default=str).decode()
     except TypeError:  # a lone surrogate, or a key that is no string
         return orjson.dumps({"event": ascii(event), "level": str(event.get("level"))}).decode()
-
-
-def _secrets(settings: Settings) -> Iterator[str]:
-    for name in Settings.model_fields:
-        value: object = getattr(settings, name)
-        if isinstance(value, SecretStr):
-            yield value.get_secret_value()
-    for key in settings.server_api_keys:
-        yield key.key.get_secret_value()

@@ -6,13 +6,9 @@ and `.env`. A field's environment variable is its name in capitals. No message h
 
 import ipaddress
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Literal, cast
 
-from annotated_types import Ge, Le
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -22,7 +18,6 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -34,90 +29,20 @@ from pydantic_settings import (
 from thinkpool_pipeline.errors import ConfigurationError
 from thinkpool_pipeline.values import Budget
 
-_KEY_CHARACTERS = re.compile(r"[!-~]+")  # what an HTTP header carries without quoting
-_MIN_KEY_CHARACTERS = 8
-_TENANT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+from thinkpool_server.setting_values import (
+    ImportableNames,
+    Secrets,
+    ServerKey,
+    Url,
+    checked_directory,
+    checked_namespace,
+    checked_origins,
+    lower,
+    server_keys,
+    split,
+)
+
 _PYDANTIC_PREFIX = re.compile(r"^(Value error, |Input |String )")
-_METRIC_PREFIX = re.compile(r"[a-z][a-z0-9_]*")
-
-
-@dataclass(frozen=True, slots=True)
-class ServerKey:
-    """One client's key."""
-
-    tenant: str
-    """The key's name: whose runs are whose."""
-    key: SecretStr
-
-
-def _checked_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("should be an http or https URL")
-    if parts.username or parts.password:
-        raise ValueError("should hold no user name or password")
-    return value.rstrip("/")
-
-
-def _checked_secret(value: SecretStr) -> SecretStr:
-    if not _KEY_CHARACTERS.fullmatch(value.get_secret_value()):
-        raise ValueError("should be printable ASCII without blanks")
-    return value
-
-
-def _split(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-def _server_keys(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    keys: list[ServerKey] = []
-    for pair in value.split(","):
-        name, colon, key = pair.strip().partition(":")
-        if (
-            not colon
-            or not _TENANT_NAME.fullmatch(name)
-            or not _KEY_CHARACTERS.fullmatch(key)
-            or len(key) < _MIN_KEY_CHARACTERS
-        ):
-            raise ValueError(
-                "should be name:key pairs with commas between them: names of letters, digits, _ and -, "
-                "keys of 8 characters or more"
-            )
-        keys.append(ServerKey(name, SecretStr(key)))
-    if len({key.key.get_secret_value() for key in keys}) < len(keys):
-        raise ValueError("should give each name a key of its own")
-    return tuple(keys)
-
-
-def _checked_origins(value: tuple[str, ...]) -> tuple[str, ...]:
-    for origin in value:
-        if origin != "*" and not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", origin):
-            raise ValueError("should be origins such as https://chat.example.org, with commas between them, or *")
-    return value
-
-
-def _checked_directory(value: Path) -> Path:
-    if not value.is_dir():
-        raise ValueError("should be a folder that exists")
-    return value
-
-
-def _checked_namespace(value: str) -> str:
-    if not _METRIC_PREFIX.fullmatch(value):
-        raise ValueError("should be small letters, digits and _, with a letter first")
-    return value
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
-Url = Annotated[str, AfterValidator(_checked_url)]
-Secret = Annotated[SecretStr, AfterValidator(_checked_secret)]
 
 
 class Settings(BaseSettings):
@@ -136,7 +61,9 @@ class Settings(BaseSettings):
         default=None,
         description="The OpenAI-compatible endpoint, with its `/v1`; unset, the builtin researcher answers.",
     )
-    api_key: Secret | None = Field(default=None, description="The endpoint's key; unset for servers without one.")
+    api_key: Secrets = Field(
+        default=(), description="The endpoint's key, or several with commas between them; unset where it wants none."
+    )
     default_model_name: str | None = Field(
         default=None, min_length=1, max_length=200, description="The model runs use unless they name another."
     )
@@ -152,10 +79,13 @@ class Settings(BaseSettings):
     model_max_attempts: int = Field(
         default=3, ge=1, le=10, description="Tries for one reply, the first included: bounds what a dead model costs."
     )
+    tool_call_format: Annotated[Literal["auto", "native", "mcp_xml"], BeforeValidator(lower)] = Field(
+        default="auto", description="How the model writes tool calls; `auto` takes both, and asks as the endpoint can."
+    )
     summary_llm_base_url: Url | None = Field(
         default=None, description="The endpoint that extracts answers from long pages; unset, the page is read as is."
     )
-    summary_llm_api_key: Secret | None = Field(default=None, description="Its key.")
+    summary_llm_api_key: Secrets = Field(default=(), description="Its key or keys.")
     summary_llm_model_name: str | None = Field(
         default=None,
         min_length=1,
@@ -163,15 +93,67 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("SUMMARY_LLM_MODEL_NAME", "SUMMARY_LLM_MODEL"),
         description="Its model; `SUMMARY_LLM_MODEL` is read too.",
     )
-    serper_api_key: Secret | None = Field(default=None, description="Offers `web_search` through Serper.")
+    web_access: bool = Field(
+        default=True, description="Whether runs may use the web at all; `false` leaves them the local documents."
+    )
+    serper_api_key: Secrets = Field(
+        default=(), description="Searches through Serper; several keys, with commas between them, take turns."
+    )
     serper_base_url: Url = Field(
         default="https://google.serper.dev", description="Serper, or what speaks like it; set, it needs no key."
     )
-    jina_api_key: Secret | None = Field(default=None, description="Offers `read_page` through Jina Reader.")
+    searxng_url: Url | None = Field(
+        default=None, description="A SearXNG that gives JSON: searches through it, after Serper where both are set."
+    )
+    jina_api_key: Secrets = Field(
+        default=(), description="Reads pages through Jina Reader; several keys, with commas between them, take turns."
+    )
     jina_base_url: Url = Field(
         default="https://r.jina.ai", description="Jina Reader, or what speaks like it; set, it needs no key."
     )
-    knowledge_dir: Annotated[Path, AfterValidator(_checked_directory)] | None = Field(
+    allow_model_urls: bool = Field(
+        default=False,
+        description="Whether a model may read addresses that neither the user, a search nor a page gave: it may leak.",
+    )
+    respect_robots_txt: bool = Field(
+        default=True, description="Whether pages are left alone whose site asks robots to stay away."
+    )
+    sandbox: Annotated[Literal["auto", "e2b", "local", "off"], BeforeValidator(lower)] = Field(
+        default="auto", description="Where models' code runs: E2B with a key, else bubblewrap if it works here."
+    )
+    e2b_api_key: Secrets = Field(
+        default=(), description="Runs code in E2B's sandboxes; several keys, with commas between them, take turns."
+    )
+    e2b_api_url: Url | None = Field(default=None, description="Where E2B's API is, if not at E2B's own address.")
+    e2b_sandbox_url: Url | None = Field(default=None, description="Where all its sandboxes are, if behind one address.")
+    max_sandboxes: int = Field(
+        default=20, ge=1, le=1_000, description="Sandboxes of this replica at once; more runs wait for one."
+    )
+    sandboxes_per_second: float = Field(
+        default=1, ge=0.1, le=100, description="How fast E2B may be asked for new sandboxes: its plans set a limit."
+    )
+    code_timeout_seconds: float = Field(
+        default=60, ge=1, le=3600, description="The most one program may take; TOOL_TIMEOUT_SECONDS should allow it."
+    )
+    sandbox_memory_mb: int = Field(
+        default=1024, ge=128, le=65_536, description="Memory of one local sandbox, with all its processes."
+    )
+    mcp_config: Path | None = Field(
+        default=None, description="The file that names MCP servers; unset, `mcp.json` here if there is one."
+    )
+    extra_tools: ImportableNames = Field(
+        default=(), description="Tools of your own: `package.module:name` of each class, with commas between them."
+    )
+    extra_models: ImportableNames = Field(
+        default=(), description="Models of your own: `package.module:name` of each class, with commas between them."
+    )
+    research_subtopics: bool = Field(
+        default=False, description="Whether runs may have parts of a question researched on their own."
+    )
+    subtopic_budget_share: float = Field(
+        default=0.25, ge=0.01, le=1, description="What such a part may use of what is left of its run's budget."
+    )
+    knowledge_dir: Annotated[Path, AfterValidator(checked_directory)] | None = Field(
         default=None, description="The documents that runs may search; unset, the project's own."
     )
     data_dir: Path = Field(
@@ -219,7 +201,10 @@ class Settings(BaseSettings):
         default=4, ge=1, le=64, description="Tool calls of one turn side by side: spares the services behind them."
     )
     keep_tool_results: int = Field(
-        default=5, ge=1, le=1_000, description="Newest tool results kept whole in the context; older ones are stubs."
+        default=5,
+        ge=-1,
+        le=1_000,
+        description="Newest tool results kept whole for the model, older ones as stubs; -1: all.",
     )
     tool_timeout_seconds: float = Field(
         default=120, ge=0.1, le=3600, description="The most one tool call may take, its retries included."
@@ -245,19 +230,25 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=1_000_000, ge=1_024, le=100_000_000, description="The largest request body; beyond it 413, unread."
     )
-    server_api_keys: Annotated[tuple[ServerKey, ...], NoDecode, BeforeValidator(_server_keys)] = Field(
+    max_input_file_bytes: int = Field(
+        default=5_000_000,
+        ge=0,
+        le=100_000_000,
+        description="Files that may come with one question, in all; request bodies may be longer by as much. 0: none.",
+    )
+    server_api_keys: Annotated[tuple[ServerKey, ...], NoDecode, BeforeValidator(server_keys)] = Field(
         default=(), description="`name:key` pairs with commas between them; the name is the tenant. None: open."
     )
-    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_checked_origins)] = (
-        Field(default=(), description="Origins whose pages may call the server from a browser; none by default.")
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(checked_origins)] = Field(
+        default=(), description="Origins whose pages may call the server from a browser; none by default."
     )
     cors_credentials: bool = Field(
         default=False, description="Whether such pages may send cookies; refused together with the origin `*`."
     )
-    metrics_namespace: Annotated[str, AfterValidator(_checked_namespace)] = Field(
+    metrics_namespace: Annotated[str, AfterValidator(checked_namespace)] = Field(
         default="thinkpool", max_length=64, description="The prefix of every metric's name."
     )
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = Field(
         default="info", description="What is worth a line."
     )
     log_content: bool = Field(
@@ -279,7 +270,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":
         _require(
-            self.base_url is not None or (self.api_key is None and self.default_model_name in (None, "builtin")),
+            self.base_url is not None or (not self.api_key and self.default_model_name in (None, "builtin")),
             "BASE_URL should be set when API_KEY or DEFAULT_MODEL_NAME is",
         )
         _require(
@@ -291,12 +282,20 @@ class Settings(BaseSettings):
             "SUMMARY_LLM_BASE_URL and SUMMARY_LLM_MODEL_NAME should be set together",
         )
         _require(
-            self.summary_llm_api_key is None or self.summary_llm_base_url is not None,
+            not self.summary_llm_api_key or self.summary_llm_base_url is not None,
             "SUMMARY_LLM_BASE_URL should be set when SUMMARY_LLM_API_KEY is",
         )
         _require(
             self.model_idle_seconds <= self.model_total_seconds,
             "MODEL_IDLE_SECONDS should be at most MODEL_TOTAL_SECONDS",
+        )
+        _require(
+            self.keep_tool_results != 0,
+            "KEEP_TOOL_RESULTS should be at least 1, or -1 to keep all",
+        )
+        _require(
+            self.sandbox != "e2b" or bool(self.e2b_api_key),
+            "E2B_API_KEY should be set when SANDBOX is e2b",
         )
         _require(
             self.heartbeat_seconds <= self.stream_send_timeout_seconds,
@@ -323,14 +322,26 @@ class Settings(BaseSettings):
             return False
 
     @property
-    def is_web_search_offered(self) -> bool:
-        """Whether runs may search the web: by a key, or by a base URL set on purpose."""
-        return self.serper_api_key is not None or "serper_base_url" in self.model_fields_set
+    def has_serper(self) -> bool:
+        """Whether Serper is there to search: by a key, or by a base URL set on purpose."""
+        return bool(self.serper_api_key) or "serper_base_url" in self.model_fields_set
 
     @property
-    def is_page_reading_offered(self) -> bool:
-        """Whether runs may read web pages: by a key, or by a base URL set on purpose."""
-        return self.jina_api_key is not None or "jina_base_url" in self.model_fields_set
+    def has_jina(self) -> bool:
+        """Whether Jina Reader is there to read pages: by a key, or by a base URL set on purpose."""
+        return bool(self.jina_api_key) or "jina_base_url" in self.model_fields_set
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Every secret in the settings."""
+        values: list[object] = [getattr(self, name) for name in Settings.model_fields]
+        listed = [value for value in values if isinstance(value, SecretStr)]
+        for value in values:
+            if isinstance(value, tuple):
+                items = cast("tuple[object, ...]", value)
+                listed += [item for item in items if isinstance(item, SecretStr)]
+                listed += [item.key for item in items if isinstance(item, ServerKey)]
+        return frozenset(secret.get_secret_value() for secret in listed)
 
     @property
     def model_name(self) -> str:
@@ -368,14 +379,6 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: object) -> 
         raise ConfigurationError(_explained(error)) from None
 
 
-def settings_reference() -> str:
-    """Every setting as a row of a Markdown table: variable, default, what is allowed, why it exists."""
-    rows = ["| variable | default | allowed | why |", "|---|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        rows.append(f"| `{name.upper()}` | {_default(field)} | {_bounds(field)} | {field.description} |")
-    return "\n".join(rows) + "\n"
-
-
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
@@ -394,26 +397,3 @@ def _explained(error: ValidationError) -> str:
 
 def _named(location: tuple[int | str, ...]) -> str:
     return f"{str(location[0]).upper()} " if location else ""
-
-
-def _default(field: FieldInfo) -> str:
-    default: object = field.default
-    if default is None or default == ():
-        return "unset"
-    if isinstance(default, bool):
-        return f"`{str(default).lower()}`"
-    return f"`{default}`"
-
-
-def _bounds(field: FieldInfo) -> str:
-    least = next((str(item.ge) for item in field.metadata if isinstance(item, Ge)), None)
-    most = next((str(item.le) for item in field.metadata if isinstance(item, Le)), None)
-    if least is not None and most is not None:
-        return f"{least} to {most}"
-    return _KINDS.get(str(field.annotation), "")
-
-
-_KINDS: Mapping[str, str] = {
-    "<class 'bool'>": "`true` or `false`",
-    "typing.Literal['debug', 'info', 'warning', 'error']": "`debug`, `info`, `warning` or `error`",
-}

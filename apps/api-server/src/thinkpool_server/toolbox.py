@@ -3,6 +3,7 @@
 from importlib.resources import files
 from pathlib import Path
 
+from pydantic import SecretStr
 from thinkpool_pipeline.knowledge import KnowledgeBase
 from thinkpool_pipeline.models.builtin import BuiltinResearcher
 from thinkpool_pipeline.models.openai_compatible import OpenAICompatibleModel, OpenAICompatibleSettings
@@ -12,7 +13,7 @@ from thinkpool_pipeline.tools.documents import ReadDocument, SearchDocuments
 from thinkpool_pipeline.tools.read_page import ReadPage, ReadPageSettings
 from thinkpool_pipeline.tools.web_search import WebSearch, WebSearchSettings
 
-from thinkpool_server.settings import Secret, Settings
+from thinkpool_server.settings import Settings
 
 MODEL_PATIENCE_SECONDS = 30.0
 """How long a turn waits for an endpoint that has just failed: a short outage is not to end runs."""
@@ -42,10 +43,10 @@ def make_models(settings: Settings, outward: Outward) -> dict[str, Model]:
 def make_tools(settings: Settings, outward: Outward, knowledge: KnowledgeBase) -> list[Tool]:
     """A pipeline's tools: the local documents always, the web where it is configured."""
     tools: list[Tool] = []
-    if settings.is_web_search_offered:
+    if settings.has_serper:
         serper = WebSearchSettings(api_key=_revealed(settings.serper_api_key), base_url=settings.serper_base_url)
         tools.append(WebSearch(outward.upstream("search"), serper))
-    if settings.is_page_reading_offered:
+    if settings.has_jina:
         jina = ReadPageSettings(api_key=_revealed(settings.jina_api_key), base_url=settings.jina_base_url)
         tools.append(ReadPage(outward.upstream("reader"), jina, _extractor(settings, outward)))
     return [*tools, SearchDocuments(knowledge), ReadDocument(knowledge)]
@@ -73,5 +74,5 @@ def _extractor(settings: Settings, outward: Outward) -> Model | None:
     return OpenAICompatibleModel(outward.upstream("extraction", patience), endpoint)
 
 
-def _revealed(secret: Secret | None) -> str:
-    return "" if secret is None else secret.get_secret_value()
+def _revealed(secrets: tuple[SecretStr, ...]) -> str:
+    return secrets[0].get_secret_value() if secrets else ""

@@ -1,0 +1,120 @@
+"""How settings are written: what their text must look like, and what it comes to. No message repeats a value."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic_settings import NoDecode
+
+_KEY_CHARACTERS = re.compile(r"[!-~]+")  # what an HTTP header carries without quoting
+_MIN_KEY_CHARACTERS = 8
+_TENANT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_IMPORTABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*")
+_METRIC_PREFIX = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerKey:
+    """One client's key."""
+
+    tenant: str
+    """The key's name: whose runs are whose."""
+    key: SecretStr
+
+
+def checked_url(value: str) -> str:
+    """The URL without a slash at its end."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("should be an http or https URL")
+    if parts.username or parts.password:
+        raise ValueError("should hold no user name or password")
+    return value.rstrip("/")
+
+
+def checked_secret(value: SecretStr) -> SecretStr:
+    """The secret, if a header can carry it."""
+    if not _KEY_CHARACTERS.fullmatch(value.get_secret_value()):
+        raise ValueError("should be printable ASCII without blanks")
+    return value
+
+
+def split(value: object) -> object:
+    """What stands between commas."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def server_keys(value: object) -> object:
+    """`name:key` pairs."""
+    if not isinstance(value, str):
+        return value
+    keys: list[ServerKey] = []
+    for pair in value.split(","):
+        name, colon, key = pair.strip().partition(":")
+        if (
+            not colon
+            or not _TENANT_NAME.fullmatch(name)
+            or not _KEY_CHARACTERS.fullmatch(key)
+            or len(key) < _MIN_KEY_CHARACTERS
+        ):
+            raise ValueError(
+                "should be name:key pairs with commas between them: names of letters, digits, _ and -, "
+                "keys of 8 characters or more"
+            )
+        keys.append(ServerKey(name, SecretStr(key)))
+    if len({key.key.get_secret_value() for key in keys}) < len(keys):
+        raise ValueError("should give each name a key of its own")
+    return tuple(keys)
+
+
+def checked_origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    """The origins, as browsers send them."""
+    for origin in value:
+        if origin != "*" and not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", origin):
+            raise ValueError("should be origins such as https://chat.example.org, with commas between them, or *")
+    return value
+
+
+def checked_directory(value: Path) -> Path:
+    """A folder."""
+    if not value.is_dir():
+        raise ValueError("should be a folder that exists")
+    return value
+
+
+def checked_namespace(value: str) -> str:
+    """A prefix of metrics."""
+    if not _METRIC_PREFIX.fullmatch(value):
+        raise ValueError("should be small letters, digits and _, with a letter first")
+    return value
+
+
+def lower(value: object) -> object:
+    """In small letters."""
+    return value.lower() if isinstance(value, str) else value
+
+
+def secrets(value: object) -> object:
+    """Several secrets with commas between them."""
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def checked_objects(value: tuple[str, ...]) -> tuple[str, ...]:
+    """The importable names, as `package.module:name`."""
+    for name in value:
+        if not _IMPORTABLE.fullmatch(name):
+            raise ValueError("should be names such as package.module:name, with commas between them")
+    return value
+
+
+Url = Annotated[str, AfterValidator(checked_url)]
+Secret = Annotated[SecretStr, AfterValidator(checked_secret)]
+Secrets = Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(secrets)]
+ImportableNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(checked_objects)]
