@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from thinkpool_pipeline.errors import ModelReplyInvalid, ModelTimeout, ModelUnavailable
@@ -314,3 +315,22 @@ async def _answer_by_deadline(report: Script, journal: MemoryJournal) -> Answer:
     check_pipeline_log(journal.events)
     assert report_in(journal.events) == answer.report
     return answer
+
+
+async def test_an_answer_is_asked_for_in_a_box_and_found_there() -> None:
+    model = ScriptedModel([calling(call_of("a", query="tides"))], report="The moon [1].\n\n\\boxed{\\text{the moon}}")
+    journal = MemoryJournal()
+    question = replace(asking(), output="answer")
+
+    answer = await pipeline_of(model).run(question, journal)
+
+    assert (answer.answer, answer.report.startswith("The moon [1].")) == ("the moon", True)
+    assert "\\boxed{answer}" in model.requests[-1].messages[-1].content
+
+
+async def test_a_report_without_a_box_has_no_answer() -> None:
+    model = ScriptedModel(report="The moon.")
+    journal = MemoryJournal()
+
+    assert (await pipeline_of(model).run(asking(), journal)).answer is None
+    assert "boxed" not in model.requests[-1].messages[-1].content

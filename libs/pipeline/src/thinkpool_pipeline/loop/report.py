@@ -5,6 +5,7 @@ What streams as `report.delta` in the turn that counts is, put together, exactly
 
 from collections.abc import Mapping
 
+from thinkpool_pipeline.boxed import boxed_answer
 from thinkpool_pipeline.citations import MarkerFilter
 from thinkpool_pipeline.draft import found_so_far, sources_section
 from thinkpool_pipeline.errors import BudgetExceeded, ModelContextExceeded, ModelReplyInvalid, ModelTimeout
@@ -76,7 +77,13 @@ class ReportWriter:
         run.meter.add_tokens(reply.usage)
         body, report = stream.close(circumstances)
         citations = run.registry.check(body)
-        answer = Answer(report=report, citations=citations, usage=run.meter.usage, stop_reason=stop_reason)
+        answer = Answer(
+            report=report,
+            citations=citations,
+            usage=run.meter.usage,
+            stop_reason=stop_reason,
+            answer=boxed_answer(body),
+        )
         checks = (_checked(citation) for citation in citations)
         return Outcome(value=answer, events=(self._turn.finished(reply), *checks, *run.meter.new_warnings()))
 
