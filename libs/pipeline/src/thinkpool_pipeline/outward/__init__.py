@@ -17,6 +17,7 @@ from thinkpool_pipeline.outward.failures import (
 from thinkpool_pipeline.outward.json_text import parse_json
 from thinkpool_pipeline.outward.providers import Outward, Reach, open_outward
 from thinkpool_pipeline.outward.public_addresses import check_url, is_public
+from thinkpool_pipeline.outward.shared_cache import Sized
 from thinkpool_pipeline.outward.timing import Timing
 from thinkpool_pipeline.outward.upstream import (
     Parsed,
@@ -42,6 +43,7 @@ __all__ = [
     "RateLimited",
     "Reach",
     "Refused",
+    "Sized",
     "Timing",
     "Unavailable",
     "Unreadable",

@@ -107,7 +107,7 @@ def check_url(url: str, *, ports: Collection[int] = WEB_PORTS) -> None:
         raise AddressForbidden("it is no web address") from None
     if parsed.scheme not in ("http", "https"):
         raise AddressForbidden("only http and https are allowed")
-    if parsed.userinfo or "@" in url.partition("://")[2].partition("/")[0]:
+    if parsed.userinfo:
         raise AddressForbidden("it holds a user name")
     port = {"http": 80, "https": 443}[parsed.scheme] if parsed.port is None else parsed.port
     if port not in ports:
@@ -126,13 +126,28 @@ def host_refusal(host: str) -> ForbiddenReason | None:
         return None if is_public(host) else "its host is not on the public internet"
     name = host.lower().removesuffix(".")
     labels = name.split(".")
-    if _NUMBER.fullmatch(labels[-1]):  # what the system's resolver may read as an IPv4 address, in a dozen spellings
+    if len(name) > _MAX_NAME_CHARACTERS:
+        return "it is no web address"
+    if _is_number(labels[-1]):  # what a resolver may read as an IPv4 address, in one of a dozen spellings
         return _number_refusal(host)
-    if len(name) > _MAX_NAME_CHARACTERS or not all(_LABEL.fullmatch(label) for label in labels):
+    if not all(_LABEL.fullmatch(label) for label in labels):
         return "it is no web address"
     if len(labels) == 1 or any(".".join(labels[start:]) in _LOCAL_NAMES for start in range(len(labels))):
         return "its host is a local name"
     return None
+
+
+def _is_number(label: str) -> bool:
+    """Whether a name's last label makes the name an address, in any script's digits.
+
+    Source: https://url.spec.whatwg.org/#ends-in-a-number-checker
+    """
+    if label.startswith("xn--"):
+        try:
+            return label[4:].encode("ascii").decode("punycode").isdigit()
+        except UnicodeError:
+            return True
+    return _NUMBER.fullmatch(label) is not None
 
 
 def _number_refusal(host: str) -> ForbiddenReason | None:

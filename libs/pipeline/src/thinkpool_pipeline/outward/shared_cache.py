@@ -42,6 +42,8 @@ class Sized(Generic[T]):
 
     value: T
     size_bytes: int
+    is_kept: bool = True
+    """False for what only those who wait for it now are to get, such as a search's empty result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,7 @@ class SharedCache(Generic[T]):
 
     def _keep(self, key: str, result: Sized[T]) -> None:
         self._drop(key)
-        if result.size_bytes > self._max_bytes:
+        if not result.is_kept or result.size_bytes > self._max_bytes:
             return
         self._entries[key] = _Entry(result=result, expires_at=self._clock() + self._ttl_seconds)
         self._bytes += result.size_bytes

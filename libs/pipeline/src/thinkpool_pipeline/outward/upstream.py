@@ -211,6 +211,19 @@ class Upstream:
         shared: Shared[object] = await self._cache.get(key, fetch)
         return Parsed(cast(T, shared.value), shared.is_cached)  # one key, one parser, one type
 
+    async def keep(self, key: str, fetch: Callable[[], Awaitable[Sized[T]]]) -> Parsed[T]:
+        """What `fetch` gives: kept under `key` if it says so, and fetched once however many ask.
+
+        For what takes more than one call, or a library's. Raises what `fetch` raises, to everyone who waits.
+        """
+
+        async def fetched() -> Sized[object]:
+            result = await fetch()
+            return Sized(value=result.value, size_bytes=result.size_bytes, is_kept=result.is_kept)
+
+        shared: Shared[object] = await self._cache.get(key, fetched)
+        return Parsed(cast(T, shared.value), shared.is_cached)  # one key, one type
+
     def statistics(self) -> UpstreamStatistics:
         """What it has done so far and how it stands."""
         return UpstreamStatistics(

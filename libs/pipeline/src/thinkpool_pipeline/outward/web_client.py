@@ -29,8 +29,8 @@ _AddressInfo: TypeAlias = tuple[int, int, int, str, tuple[object, ...]]
 
 LOOKUP_THREADS = 8
 """Enough that a few dead name servers do not hold the others up."""
-MAX_ADDRESSES = 8
-"""Of a name, all of them checked, so many are tried."""
+MAX_ADDRESSES = 4
+"""So many of a name's addresses are tried, and each again for each that fails; all of them are checked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +78,15 @@ class _ElsewhereSocket(socket.socket):
         super().connect(self._connect(host, port))
 
 
+def _absolutely(lookup: NameLookup) -> Resolve:
+    """Looks a name up as it is, not as one of the operator's own domain."""
+
+    async def resolve(host: str) -> Sequence[str]:
+        return await lookup(f"{host.removesuffix('.')}.")
+
+    return resolve
+
+
 def _socket_maker(connect: Connect | None) -> Callable[[_AddressInfo], socket.socket]:
     def make(info: _AddressInfo) -> socket.socket:
         family, kind, protocol, _, address = info
@@ -101,7 +110,7 @@ async def open_web_client(context: ssl.SSLContext, web: WebReach) -> AsyncGenera
     connector = aiohttp.TCPConnector(
         limit=0,
         ssl=context,
-        resolver=_GuardedResolver(web.resolve or lookup),
+        resolver=_GuardedResolver(web.resolve or _absolutely(lookup)),
         use_dns_cache=False,
         keepalive_timeout=KEEPALIVE_SECONDS,
         socket_factory=_socket_maker(web.connect),
