@@ -22,8 +22,17 @@ BUSY = replace(
     repeated_steps=1,
     upstreams=(
         UpstreamFigures(
-            name="model", requests=8, errors=2, rate_limited=1, retries=2, is_breaker_open=True, cache_hits=3
+            name="model",
+            requests=8,
+            errors={"rate_limited": 1, "unavailable": 2},
+            rate_limited=1,
+            retries=2,
+            in_flight=4,
+            waiting=5,
+            is_breaker_open=True,
+            cache_hits=3,
         ),
+        UpstreamFigures(name="search", keys=3, keys_resting=1),
     ),
 )
 
@@ -85,6 +94,12 @@ def test_figures_of_the_service_are_told_as_they_are() -> None:
     assert found["thinkpool_repeated_steps_total", ()] == 1
     assert found["thinkpool_upstream_rate_limited_total", (("upstream", "model"),)] == 1
     assert found["thinkpool_upstream_breaker_open", (("upstream", "model"),)] == 1
+    assert found["thinkpool_upstream_breaker_open", (("upstream", "search"),)] == 0
+    assert found["thinkpool_upstream_in_flight", (("upstream", "model"),)] == 4
+    assert found["thinkpool_upstream_waiting", (("upstream", "model"),)] == 5
+    assert found["thinkpool_upstream_errors_total", (("kind", "unavailable"), ("upstream", "model"))] == 2
+    assert found["thinkpool_upstream_keys", (("state", "in_use"), ("upstream", "search"))] == 2
+    assert found["thinkpool_upstream_keys", (("state", "resting"), ("upstream", "search"))] == 1
 
 
 def test_a_pool_without_pipelines_is_not_used() -> None:

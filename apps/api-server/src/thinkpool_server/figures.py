@@ -64,10 +64,14 @@ class FigureSources:
             yield UpstreamFigures(
                 name=name,
                 requests=upstream.requests,
-                errors=sum(upstream.errors.values()),
+                errors=upstream.errors,
                 rate_limited=upstream.rate_limited,
                 retries=upstream.retries,
+                in_flight=upstream.in_flight,
+                waiting=upstream.waiting,
                 is_breaker_open=upstream.breaker == "open",
+                keys=upstream.keys,
+                keys_resting=upstream.keys_resting,
                 cache_hits=upstream.cache_hits,
                 cache_misses=upstream.cache_misses,
             )

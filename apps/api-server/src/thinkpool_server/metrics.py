@@ -214,23 +214,40 @@ class _Figures(Collector):
     def _of_upstreams(self, upstreams: tuple[UpstreamFigures, ...]) -> Iterator[Metric]:
         counters: tuple[tuple[str, str, Callable[[UpstreamFigures], int]], ...] = (
             ("upstream_requests", "Attempts sent.", lambda upstream: upstream.requests),
-            ("upstream_errors", "Attempts failed.", lambda upstream: upstream.errors),
             ("upstream_rate_limited", "Attempts answered with 429.", lambda upstream: upstream.rate_limited),
             ("upstream_retries", "Attempts after the first.", lambda upstream: upstream.retries),
             ("upstream_cache_hits", "Calls answered from the cache.", lambda upstream: upstream.cache_hits),
             ("upstream_cache_misses", "Calls the cache had no answer to.", lambda upstream: upstream.cache_misses),
         )
-        for name, text, figure in counters:
-            family = CounterMetricFamily(f"{self._namespace}_{name}", text, labels=["upstream"])
-            for upstream in upstreams:
-                family.add_metric([upstream.name], figure(upstream))
-            yield family
-        breakers = GaugeMetricFamily(
-            f"{self._namespace}_upstream_breaker_open", "1 while calls are refused unsent.", labels=["upstream"]
+        gauges: tuple[tuple[str, str, Callable[[UpstreamFigures], int]], ...] = (
+            ("upstream_in_flight", "Attempts that are out.", lambda upstream: upstream.in_flight),
+            ("upstream_waiting", "Attempts that wait for a place.", lambda upstream: upstream.waiting),
+            ("upstream_breaker_open", "1 while calls are refused unsent.", lambda upstream: upstream.is_breaker_open),
         )
+        for kind, figures in ((CounterMetricFamily, counters), (GaugeMetricFamily, gauges)):
+            for name, text, figure in figures:
+                family = kind(f"{self._namespace}_{name}", text, labels=["upstream"])
+                for upstream in upstreams:
+                    family.add_metric([upstream.name], figure(upstream))
+                yield family
+        yield self._upstream_errors(upstreams)
+        yield self._upstream_keys(upstreams)
+
+    def _upstream_errors(self, upstreams: tuple[UpstreamFigures, ...]) -> Metric:
+        name = f"{self._namespace}_upstream_errors"
+        errors = CounterMetricFamily(name, "Attempts failed.", labels=["upstream", "kind"])
         for upstream in upstreams:
-            breakers.add_metric([upstream.name], int(upstream.is_breaker_open))
-        yield breakers
+            for kind, count in upstream.errors.items():
+                errors.add_metric([upstream.name, kind], count)
+        return errors
+
+    def _upstream_keys(self, upstreams: tuple[UpstreamFigures, ...]) -> Metric:
+        name = f"{self._namespace}_upstream_keys"
+        keys = GaugeMetricFamily(name, "Keys by state: in use, or refused and at rest.", labels=["upstream", "state"])
+        for upstream in upstreams:
+            keys.add_metric([upstream.name, "in_use"], upstream.keys - upstream.keys_resting)
+            keys.add_metric([upstream.name, "resting"], upstream.keys_resting)
+        return keys
 
     def _gauge(self, name: str, text: str, value: float) -> GaugeMetricFamily:
         return GaugeMetricFamily(f"{self._namespace}_{name}", text, value=value)

@@ -1,8 +1,10 @@
 """The server's figures at one moment, as values: what `/health`, `/ready` and `/metrics` tell. Cheap to make."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from thinkpool_pipeline.outward import ErrorKind, ProviderName
 from thinkpool_pipeline.protocols import LimiterStatistics
 
 
@@ -25,16 +27,23 @@ class PoolFigures:
 class UpstreamFigures:
     """One service that runs depend on, since the start."""
 
-    name: str
-    """From the configuration: `model`, `summary`, `search`, `reader`."""
+    name: ProviderName
     requests: int = 0
     """Attempts sent."""
-    errors: int = 0
-    """Attempts that failed."""
+    errors: Mapping[ErrorKind, int] = field(default_factory=dict[ErrorKind, int])
+    """Attempts that failed, by kind."""
     rate_limited: int = 0
     """Attempts answered with 429."""
     retries: int = 0
+    in_flight: int = 0
+    """Attempts that are out now."""
+    waiting: int = 0
+    """Attempts that wait for a place among them."""
     is_breaker_open: bool = False
+    keys: int = 0
+    """Keys there are."""
+    keys_resting: int = 0
+    """Those of them that were refused and are left alone for now."""
     cache_hits: int = 0
     cache_misses: int = 0
 

@@ -8,6 +8,7 @@ from thinkpool_pipeline.outward import (
     OutwardError,
     RateLimited,
     Refused,
+    Sized,
     Unavailable,
     Upstream,
     UpstreamSettings,
@@ -199,3 +200,13 @@ async def test_cancelling_frees_the_place_and_reaches_the_library(outward, momen
         assert all(task.cancelled() for task in tasks)
     assert (sandbox.statistics().in_flight, sandbox.statistics().waiting) == (0, 0)
     assert await sandbox.carry(failing(None), total_seconds=5) == "fine"
+
+
+async def test_what_is_carried_can_be_kept_for_all_who_ask(sandbox):
+    async def fetch() -> Sized[str]:
+        return Sized(value=await sandbox.carry(failing(None), total_seconds=5), size_bytes=4)
+
+    kept = await asyncio.gather(*(sandbox.keep("k", fetch) for _ in range(10)))
+    assert [one.value for one in kept] == ["fine"] * 10
+    assert [one.is_cached for one in kept] == [False] + [True] * 9
+    assert sandbox.statistics().requests == 1

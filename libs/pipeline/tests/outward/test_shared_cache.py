@@ -132,3 +132,18 @@ async def test_closing_ends_what_is_still_out(cache, tasks):
         await asked
     assert source.cancelled == 1
     await tasks.aclose()
+
+
+async def test_what_is_not_to_be_kept_goes_to_those_who_wait_and_to_nobody_after(cache):
+    source = Source()
+
+    async def fetch() -> Sized[str]:
+        return Sized(value=(await source.fetch()).value, size_bytes=10, is_kept=False)
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        asked = [group.create_task(cache.get("k", fetch)) for _ in range(3)]
+        await settle()
+        source.go_on.set()
+    assert {task.result().value for task in asked} == {"value 1"}
+    assert await cache.get("k", fetch) == Shared(value="value 2", is_cached=False)
+    assert repr(cache) == "<SharedCache [0 kept, 0 bytes, 0 in flight]>"

@@ -201,15 +201,14 @@ class Upstream:
 
         """
 
-        async def read(body: Body) -> Sized[object]:
+        async def read(body: Body) -> Sized[T]:
             content = await body.read()
             return Sized(value=parse(content), size_bytes=len(content))
 
-        async def fetch() -> Sized[object]:
+        async def fetch() -> Sized[T]:
             return await self.send(call, read, explain=explain)
 
-        shared: Shared[object] = await self._cache.get(key, fetch)
-        return Parsed(cast(T, shared.value), shared.is_cached)  # one key, one parser, one type
+        return await self.keep(key, fetch)
 
     async def keep(self, key: str, fetch: Callable[[], Awaitable[Sized[T]]]) -> Parsed[T]:
         """What `fetch` gives: kept under `key` if it says so, and fetched once however many ask.
@@ -218,11 +217,10 @@ class Upstream:
         """
 
         async def fetched() -> Sized[object]:
-            result = await fetch()
-            return Sized(value=result.value, size_bytes=result.size_bytes, is_kept=result.is_kept)
+            return cast("Sized[object]", await fetch())
 
         shared: Shared[object] = await self._cache.get(key, fetched)
-        return Parsed(cast(T, shared.value), shared.is_cached)  # one key, one type
+        return Parsed(cast(T, shared.value), shared.is_cached)  # one key, one way to fetch, one type
 
     def statistics(self) -> UpstreamStatistics:
         """What it has done so far and how it stands."""
