@@ -1,0 +1,188 @@
+"""A server at a URL, spoken to over the SDK's streamable HTTP, with what a broken server may do kept to its own call.
+
+Below the SDK sits a guard on its HTTP client: a request that cannot be sent, a reply that is too large, compressed
+unasked or no success comes to the SDK as an error of that one request, where it would else end the session for all.
+
+Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#streamable-http
+"""
+
+import asyncio
+import json
+import ssl
+from contextlib import AsyncExitStack
+from functools import lru_cache
+from types import TracebackType
+from typing import Self
+
+import httpx2
+from mcp.client._transport import ReadStream, TransportStreams
+from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
+from mcp.shared.message import SessionMessage
+from mcp_types import JSONRPCResponse
+
+from thinkpool_pipeline.tools.mcp.config import McpServer
+from thinkpool_pipeline.tools.mcp.failures import BROKEN, TOO_LONG
+from thinkpool_pipeline.tools.mcp.signals import Signals
+from thinkpool_pipeline.tools.mcp.wire import fitted, lenient_json
+
+CONNECT_SECONDS = 10.0
+SILENCE_SECONDS = 300.0
+"""The longest silence within the reply to a request."""
+FAREWELL_SECONDS = 2.0
+"""For telling the server that the session is over."""
+
+_EVENT_STREAM = "text/event-stream"
+_NO_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=15.0)
+
+
+class HttpTransport:
+    """Connects when it is entered, and says farewell when it is left."""
+
+    def __init__(self, server: McpServer, signals: Signals, *, max_bytes: int) -> None:
+        self._server = server
+        self._signals = signals
+        self._max_bytes = max_bytes
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> TransportStreams:
+        verify = await asyncio.to_thread(_certificates) if self._server.url.startswith("https:") else False
+        wire = httpx2.AsyncHTTPTransport(verify=verify, trust_env=False, limits=_NO_LIMITS)
+        client = httpx2.AsyncClient(
+            transport=_Guard(wire, self._signals, max_bytes=self._max_bytes),
+            headers={"user-agent": "thinkpool", **self._server.headers, "accept-encoding": "identity"},
+            timeout=httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
+            trust_env=False,
+        )
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(client)
+            transport = streamable_http_client(self._server.url, http_client=client, max_sse_event_size=self._max_bytes)
+            inbox, outbox = await stack.enter_async_context(transport)
+            self._stack = stack.pop_all()
+        return _FittedStream(inbox), outbox
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._stack.__aexit__(kind, error, trace)
+
+
+@lru_cache(maxsize=1)
+def _certificates() -> ssl.SSLContext:
+    return httpx2.create_ssl_context(trust_env=False)
+
+
+class _Guard(httpx2.AsyncBaseTransport):
+    """Stands between the SDK and the wire."""
+
+    def __init__(self, wire: httpx2.AsyncBaseTransport, signals: Signals, *, max_bytes: int) -> None:
+        self._wire = wire
+        self._signals = signals
+        self._max_bytes = max_bytes
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET":  # the server's own stream: it may be silent for as long as it likes
+            request.extensions["timeout"] = {**request.extensions.get("timeout", {}), "read": None}
+        if request.method != "POST":
+            return await self._wire.handle_async_request(request)
+        try:
+            reply = await self._wire.handle_async_request(request)
+            return await self._checked(request, reply)
+        except httpx2.TransportError as error:
+            self._signals.doubt()
+            return _failed(request, BROKEN, type(error).__name__)
+
+    async def aclose(self) -> None:
+        await self._wire.aclose()
+
+    async def _checked(self, request: httpx2.Request, reply: httpx2.Response) -> httpx2.Response:
+        if reply.headers.get("content-encoding", "identity") != "identity":
+            await reply.aclose()
+            return _failed(request, BROKEN, "its reply is compressed")
+        if reply.is_success and reply.headers.get("content-type", "").lower().startswith(_EVENT_STREAM):
+            return reply
+        content = await self._content(reply)
+        if content is None:
+            return _failed(request, TOO_LONG, "too long")
+        if reply.status_code == 404 and MCP_SESSION_ID in request.headers:
+            self._signals.lose("the server no longer knows the session")
+            return _failed(request, BROKEN, "session gone")
+        if reply.status_code >= 400 and not _is_json_error(content):
+            self._signals.doubt()
+            return _failed(request, BROKEN, f"status {reply.status_code}")
+        return httpx2.Response(
+            reply.status_code, headers=_kept(reply.headers), content=_mended(content), request=request
+        )
+
+    async def _content(self, reply: httpx2.Response) -> bytes | None:
+        """The whole body; None when it is larger than a message may be."""
+        content = bytearray()
+        try:
+            async for chunk in reply.aiter_raw():
+                content += chunk
+                if len(content) > self._max_bytes:
+                    return None
+        finally:
+            await reply.aclose()
+        return bytes(content)
+
+
+class _FittedStream:
+    """The SDK's stream of messages, with results made fit for it."""
+
+    def __init__(self, stream: ReadStream[SessionMessage | Exception]) -> None:
+        self._stream = stream
+
+    async def receive(self) -> SessionMessage | Exception:
+        return _fitted_message(await self._stream.receive())
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def __aiter__(self) -> "_FittedStream":
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        return _fitted_message(await self._stream.__anext__())
+
+    async def __aenter__(self) -> Self:
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> bool | None:
+        return await self._stream.__aexit__(exc_type, exc_val, exc_tb)
+
+
+def _fitted_message(item: SessionMessage | Exception) -> SessionMessage | Exception:
+    if isinstance(item, SessionMessage) and isinstance(item.message, JSONRPCResponse):
+        item.message.result = fitted(item.message.result)
+    return item
+
+
+def _failed(request: httpx2.Request, code: int, reason: str) -> httpx2.Response:
+    error = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": reason}}
+    return httpx2.Response(503, json=error, request=request)
+
+
+def _is_json_error(content: bytes) -> bool:
+    try:
+        reply: object = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(reply, dict) and "error" in reply
+
+
+def _mended(content: bytes) -> bytes:
+    if b"\\ud" not in content.lower():
+        return content
+    try:
+        return json.dumps(lenient_json(content)).encode()
+    except (ValueError, RecursionError):
+        return content
+
+
+def _kept(headers: httpx2.Headers) -> list[tuple[str, str]]:
+    """Without those that speak of the body as it was on the wire."""
+    gone = ("content-length", "transfer-encoding", "content-encoding")
+    return [(name, value) for name, value in headers.multi_items() if name.lower() not in gone]
