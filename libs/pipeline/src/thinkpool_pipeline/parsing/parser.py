@@ -99,6 +99,7 @@ class DocumentParser:
             worker.kill()
         for _ in range(self._settings.max_workers):  # who was parsing has ended that worker once its slot is free
             await self._slots.acquire()
+        self._idle.clear()
         for worker in list(self._workers):
             await self._end(worker)
         for _ in range(self._settings.max_workers):
@@ -120,13 +121,21 @@ class DocumentParser:
         try:
             if self._is_closed:
                 raise Unparsable("closed")
-            worker = self._idle.pop() if self._idle else await self._start()
+            worker = await self._idle_worker() or await self._start()
             try:
                 yield worker
             finally:
                 await self._take_back(worker)
         finally:
             self._slots.release()
+
+    async def _idle_worker(self) -> Worker | None:
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.is_usable:
+                return worker
+            await self._end(worker)
+        return None
 
     async def _wait_for_slot(self) -> None:
         self._waiting += 1

@@ -4,6 +4,7 @@ Source: https://pypdfium2.readthedocs.io, and PDFium's `fpdf_text.h` for what it
 """
 
 import re
+import time
 
 import pypdfium2 as pdfium
 from pypdfium2 import raw
@@ -33,10 +34,11 @@ def read_pdf(content: bytes, limits: WorkerLimits) -> ParsedDocument:
         pages: list[str] = []
         characters = 0
         page_count = len(document)
+        until = time.monotonic() + limits.patience_seconds
         for index in range(min(page_count, limits.max_pages)):
             pages.append(_page_text(document, index))
             characters += len(pages[-1])
-            if characters > limits.max_characters:
+            if characters > limits.max_characters or time.monotonic() > until:
                 break
         return ParsedDocument(
             title=document.get_metadata_value("Title"),  # pyright: ignore[reportUnknownMemberType] -- partly typed

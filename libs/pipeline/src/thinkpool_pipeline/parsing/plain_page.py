@@ -32,14 +32,17 @@ _NEED_NO_END_TAG = _names(
 )
 
 
-def read_plainly(text: str, address: str = "") -> ParsedDocument:
-    """The page's headings, paragraphs, lists, rows and links, under its title."""
+def read_plainly(text: str, address: str = "", *, max_characters: int) -> ParsedDocument:
+    """The page's headings, paragraphs, lists, rows and links, under its title; not much more than `max_characters`."""
     if _is_too_deep(text):
         return ParsedDocument(title="", text=_without_tags(text))
     tree = LexborHTMLParser(text)
     title = tree.css_first("title")
-    blocks = _PlainReader(address).blocks(tree.body) if tree.body is not None else ()
-    return ParsedDocument(title=title.text() if title is not None else "", text="\n\n".join(blocks))
+    reader = _PlainReader(address, max_characters)
+    blocks = list(reader.blocks(tree.body)) if tree.body is not None else []
+    return ParsedDocument(
+        title=title.text() if title is not None else "", text="\n\n".join(blocks), is_cut=reader.is_full
+    )
 
 
 def _is_too_deep(text: str) -> bool:
@@ -78,17 +81,23 @@ def _without_tags(text: str) -> str:
 class _PlainReader:
     """Walks the tree without recursion, as pages may be nested as deeply as their authors like."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, max_characters: int) -> None:
         self._address = address
+        self._room = max_characters
         self._inline: list[str] = []
         self._prefix = ""
         self._links: list[int] = []
         self._rows: list[list[str]] = []
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there may be more than was taken."""
+        return self._room < 0
+
     def blocks(self, body: LexborNode) -> Iterator[str]:
         """The blocks of the body, in order; none is empty."""
         stack: list[tuple[LexborNode | None, LexborNode | None]] = [(body.child, None)]
-        while stack:
+        while stack and not self.is_full:
             node, parent = stack.pop()
             if node is None:
                 if parent is not None:
@@ -108,17 +117,21 @@ class _PlainReader:
     def _enter(self, node: LexborNode) -> Iterator[str]:
         tag = node.tag or ""
         if tag == "-text":
-            self._inline.append(node.text_content or "")
+            self._add(node.text_content or "")
         elif tag == "br":
             self._inline.append("\n")
         elif tag == "a":
             self._links.append(len(self._inline))
         elif tag == "tr":
             yield from self._flush()
-            self._rows.append([_joined(cell.text(separator=" ")) for cell in node.iter() if cell.tag in ("td", "th")])
+            row = [_joined(cell.text(separator=" ")) for cell in node.iter() if cell.tag in ("td", "th")]
+            self._rows.append(row)
+            self._room -= sum(map(len, row)) + len(row)
         elif tag == "pre":
             yield from self._flush()
-            yield f"```\n{node.text().strip(chr(10))}\n```"
+            listing = node.text().strip("\n")
+            self._room -= len(listing)
+            yield f"```\n{listing}\n```"
         elif tag in _BLOCKS:
             yield from self._flush()
             self._prefix = "- " if tag == "li" else _HEADINGS.get(tag, self._prefix)
@@ -129,8 +142,13 @@ class _PlainReader:
             self._link(self._links.pop(), node.attributes.get("href") or "")
         elif tag in _BLOCKS:
             yield from self._flush()
+            self._prefix = ""
             if tag == "table":
                 yield from self._table()
+
+    def _add(self, text: str) -> None:
+        self._inline.append(text)
+        self._room -= len(text)
 
     def _link(self, start: int, href: str) -> None:
         text = _joined("".join(self._inline[start:]))
@@ -151,7 +169,7 @@ class _PlainReader:
         self._links.clear()
         if text:
             yield self._prefix + text
-        self._prefix = ""
+            self._prefix = ""
 
     def _table(self) -> Iterator[str]:
         rows = [row for row in self._rows if any(row)]

@@ -27,7 +27,7 @@ def read_document(
             parsed = read_pdf(content, limits)
         case "html":
             text = decoded(content, media_type=media_type, is_markup=True)
-            parsed = read_web_page(text, address, careful_seconds=limits.careful_seconds)
+            parsed = read_web_page(text, address, limits)
         case _:
             parsed = _read_text(decoded(content, media_type=media_type), kind)
     return _tidied(parsed, limits.max_characters)

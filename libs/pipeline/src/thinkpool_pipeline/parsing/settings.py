@@ -11,14 +11,15 @@ class WorkerLimits:
     """Of address space, by the whole worker."""
     cpu_seconds: int = 10
     """For one document."""
-    careful_seconds: float = 5.0
-    """For the careful way to read a web page; when it takes longer, the page's plain text is taken."""
+    patience_seconds: float = 5.0
+    """For the careful way to read a web page, then its plain text is taken; for a PDF's pages, then the rest is left
+    out."""
     file_bytes: int = 1024 * 1024
     """The largest file it may write; none of the parsers writes any."""
     open_files: int = 64
     max_characters: int = 1_000_000
     """Of one document's text; what is more is left out."""
-    max_pages: int = 2_000
+    max_pages: int = 5_000
     """Of one PDF document; what is more is left out."""
 
 

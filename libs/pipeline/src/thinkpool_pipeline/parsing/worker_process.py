@@ -68,6 +68,7 @@ class Worker:
         settings = self._settings
         return (
             not self._is_busy
+            and self._process.returncode is None
             and self._documents < settings.recycle_documents
             and self._resident_bytes <= settings.recycle_bytes
         )
