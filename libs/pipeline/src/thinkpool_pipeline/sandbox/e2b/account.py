@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from thinkpool_pipeline.outward import OutwardError, RateLimited, Refused, Timing, Unavailable, Upstream
 from thinkpool_pipeline.outward.keys import KeyRing
-from thinkpool_pipeline.sandbox.e2b.failures import CalledOff
+from thinkpool_pipeline.sandbox.e2b.failures import CalledOff, NotKilled
 from thinkpool_pipeline.sandbox.e2b.pace import Pace
 from thinkpool_pipeline.sandbox.e2b.settings import E2BSettings
 
@@ -27,7 +27,7 @@ class Creation:
     metadata: Mapping[str, str]
     idempotency_key: str = field(default_factory=lambda: secrets.token_hex(16))
     """Not made of the run's id: one that a second creation shared would be answered with the sandbox of the first."""
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     """The account's key that it must be asked for with, since a try with it may have made one."""
     is_in_doubt: bool = False
     """Whether there may be a sandbox that nobody was told of."""
@@ -132,14 +132,21 @@ class Account:
         return listed
 
     async def kill(self, key: str, sandbox_id: str) -> None:
-        """Ends a sandbox.
+        """Ends a sandbox, or fails at the first try: a kill is its caller's to repeat.
 
         Raises:
             OutwardError: the service fails.
 
         """
         service = await self.service()
-        await self._upstream.carry(lambda: service.kill(key, sandbox_id), total_seconds=self._call_seconds)
+
+        async def attempt() -> None:
+            try:
+                await service.kill(key, sandbox_id)
+            except OutwardError as error:
+                raise NotKilled from error
+
+        await self._upstream.carry(attempt, total_seconds=self._call_seconds)
 
     @property
     def _call_seconds(self) -> float:

@@ -2,6 +2,8 @@
 
 SandboxGone     the sandbox is not there any more, nor is what was in it
 Interrupted     the connection broke while a program ran: it may have run, and is not to be run again
+NotKilled       a sandbox could not be killed
+CalledOff       a sandbox is no longer wanted
 """
 
 from thinkpool_pipeline.errors import ToolError, ToolTimeout, ToolUnavailable
@@ -22,6 +24,15 @@ class Interrupted(OutwardError):
 
     def __init__(self) -> None:
         super().__init__("The connection to the sandbox broke; what was asked for may have been done in part.")
+
+
+class NotKilled(OutwardError):
+    """The sandbox could not be killed. One that never can be must not close the way to the others."""
+
+    is_sign_of_life = False
+
+    def __init__(self) -> None:
+        super().__init__("The sandbox could not be killed.")
 
 
 class CalledOff(OutwardError):

@@ -114,6 +114,6 @@ def _bytes(ending: str, image: str) -> bytes | None:
     if ending == "svg":
         return image.encode(errors="replace")
     try:
-        return b64decode(image)
+        return b64decode("".join(image.split()), validate=True)  # notebooks break it into lines
     except (Base64Error, ValueError):
         return None

@@ -288,9 +288,10 @@ class E2BSandboxes:
             while True:
                 with suppress(OutwardError):
                     return await self._account.kill(key, sandbox_id)
-                if asyncio.get_running_loop().time() + wait_seconds > ends_at:
+                left_seconds = ends_at - asyncio.get_running_loop().time()
+                if left_seconds <= 0:
                     return None
-                await self._timing.sleep(wait_seconds)
+                await self._timing.sleep(min(wait_seconds, left_seconds))
                 wait_seconds = min(2 * wait_seconds, _LONGEST_WAIT_SECONDS)
         finally:
             self._doomed.discard(sandbox_id)

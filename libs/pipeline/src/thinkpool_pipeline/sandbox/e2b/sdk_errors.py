@@ -34,6 +34,7 @@ RATE_REST_SECONDS = 2.0
 """After a 429: the SDK does not pass `Retry-After` on."""
 
 _STATUS = re.compile(r"\A(\d{3})\b")
+_TRANSIENT = frozenset({408, 409, 425})
 _TRANSPORT_ERRORS = (httpx.HTTPError, ConnectError, OSError)
 _PARSER_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _SDK_ERRORS = (SandboxException, AuthenticationException, ServiceBusyException, *_TRANSPORT_ERRORS, *_PARSER_ERRORS)
@@ -53,7 +54,7 @@ _BY_CLASS: tuple[tuple[type[Exception], Callable[[], OutwardError]], ...] = (
 class Translation:
     """Turns what the SDK raises in its block into errors of the outward layer.
 
-    Of a program (`is_program`) nothing is tried again that may have begun.
+    A program (`is_program`) is tried again only where the service has said that it did not take it: 429 and 503.
     """
 
     def __init__(self, *, is_program: bool) -> None:
@@ -75,31 +76,27 @@ class Translation:
         for kind, make in _BY_CLASS:
             if isinstance(error, kind):
                 return make()
-        if isinstance(error, SandboxUnreachableException):
-            return Interrupted() if self._is_program else Unavailable("unreachable")
-        if isinstance(error, TimeoutException):
-            return _of_timeout(error)
-        if isinstance(error, SandboxException):
-            return _of_status(error)
-        if self._is_program:
+        if isinstance(error, TimeoutException) and not isinstance(error, SandboxUnreachableException):
+            is_cut_off = isinstance(error.__cause__, httpx.HTTPError)  # and the SDK has looked and found no sandbox
+            if is_cut_off or is_sandbox_not_found_message(str(error)):
+                return SandboxGone()
+        status = _status(error)
+        if status == 429:
+            return RateLimited(retry_after_seconds=RATE_REST_SECONDS)
+        if 400 <= status < 500 and status not in _TRANSIENT:
+            return Refused(status)
+        if self._is_program and status != 503:
             return Interrupted()
-        if isinstance(error, _TRANSPORT_ERRORS):
+        if status:
+            return Unavailable(f"status {status}")
+        if isinstance(error, (*_TRANSPORT_ERRORS, TimeoutException)):
             return Unavailable(type(error.__cause__ or error).__name__)
         return Unreadable("The service's reply makes no sense.")
 
 
-def _of_timeout(error: TimeoutException) -> OutwardError:
-    is_cut_off = isinstance(error.__cause__, httpx.HTTPError)  # and a look at the sandbox has shown that it is gone
-    if is_cut_off or is_sandbox_not_found_message(str(error)):
-        return SandboxGone()
-    return Unavailable("no answer in time")
-
-
-def _of_status(error: SandboxException) -> OutwardError:
+def _status(error: BaseException) -> int:
+    """What the service answered with; 0 where the SDK does not say."""
+    if not isinstance(error, SandboxException):
+        return 0
     found = _STATUS.match(str(error))
-    status = error.status_code or (int(found[1]) if found else 0)
-    if status == 429:
-        return RateLimited(retry_after_seconds=RATE_REST_SECONDS)
-    if status in (408, 409, 425) or status >= 500:
-        return Unavailable(f"status {status}")
-    return Refused(status) if status else Unreadable("The service's reply makes no sense.")
+    return error.status_code or (int(found[1]) if found else 0)

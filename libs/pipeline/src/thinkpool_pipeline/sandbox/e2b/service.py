@@ -1,4 +1,4 @@
-"""E2B's SDK as this package uses it; with `sdk_errors` all that knows it. Imported at the first use: it takes a second.
+"""E2B's SDK as this package uses it: with `capped` and `sdk_errors` all that knows it. Importing it takes a second.
 
 Every method is one call or one stream of the SDK, cut off at its deadline, and raises errors of the outward layer,
 whose words hold neither keys nor what the service said.
@@ -23,6 +23,7 @@ from e2b_code_interpreter import AsyncSandbox, Result
 
 from thinkpool_pipeline.errors import InvalidArguments
 from thinkpool_pipeline.outward import DeadlinePassed, OutwardError
+from thinkpool_pipeline.sandbox.e2b.capped import CappedSandbox
 from thinkpool_pipeline.sandbox.e2b.output import Output, TooMuchOutput, without_colours
 from thinkpool_pipeline.sandbox.e2b.sdk_errors import Translation
 from thinkpool_pipeline.sandbox.e2b.settings import HOME, E2BSettings
@@ -63,7 +64,7 @@ class Service:
     async def create(self, key: str, *, metadata: Mapping[str, str], idempotency_key: str) -> AsyncSandbox:
         """A new sandbox."""
         settings = self._settings
-        made = AsyncSandbox.create(
+        made = CappedSandbox.create(
             template=settings.template,
             timeout=settings.life_seconds,
             metadata=dict(metadata),
@@ -71,12 +72,12 @@ class Service:
             idempotency_key=idempotency_key,
             **self._connection(key),
         )
-        return await self._call(made)
+        return self._capped(await self._call(made))
 
     async def connect(self, key: str, sandbox_id: str) -> AsyncSandbox:
         """A sandbox that there is."""
-        made = AsyncSandbox.connect(sandbox_id, timeout=self._settings.life_seconds, **self._connection(key))
-        return cast(AsyncSandbox, await self._call(made))
+        made = CappedSandbox.connect(sandbox_id, timeout=self._settings.life_seconds, **self._connection(key))
+        return self._capped(cast(CappedSandbox, await self._call(made)))
 
     async def find(self, key: str, metadata: Mapping[str, str]) -> list[FoundSandbox]:
         """The running sandboxes of a key that have this metadata, newest first."""
@@ -165,6 +166,10 @@ class Service:
     async def write(self, sandbox: AsyncSandbox, path: str, content: bytes) -> None:
         """Writes a file, and makes the directories it lies in."""
         await self._call(sandbox.files.write(path, content))  # pyright: ignore[reportUnknownMemberType] -- partly typed
+
+    def _capped(self, sandbox: CappedSandbox) -> CappedSandbox:
+        sandbox.max_received_bytes = self._settings.max_received_bytes
+        return sandbox
 
     async def _call(self, work: Awaitable[T]) -> T:
         seconds = self._settings.try_seconds

@@ -36,11 +36,11 @@ class E2BSettings:
     """New sandboxes that a run gets for lost ones."""
     close_seconds: float = 10.0
     """How long closing waits for sandboxes to be killed; what is left then ends with its life."""
-    max_output_characters: int = 100_000
+    max_output_characters: int = 64 * 1024
     """Of what a program prints, for each of stdout and stderr; more is cut in the middle."""
-    max_received_bytes: int = 32 * 1024 * 1024
+    max_received_bytes: int = 16 * 1024 * 1024
     """A program that sends more than this is ended."""
-    max_files: int = 20
+    max_files: int = 8
     """Files that one program brings back."""
-    max_file_bytes: int = 5 * 1024 * 1024
+    max_file_bytes: int = 1024 * 1024
     """Of a larger file only the name and the size come back."""
