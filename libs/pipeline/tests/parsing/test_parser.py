@@ -47,6 +47,7 @@ async def test_documents_of_every_kind_are_read_by_one_worker_which_stays():
         assert repr(parser) == "<DocumentParser [0 busy, 1 idle, 0 waiting]>"
         statistics = parser.statistics()
     assert (page.title, pdf.title, pdf.text, text.text) == ("T", "Deep", "The sea", "é")
+    assert pdf.page_starts == (0,)
     assert "[x](https://e.example/b)" in page.text
     assert (len(long.text), long.is_cut) == (1_000_000, True)
     assert again.text == '{\n  "a": 1\n}'

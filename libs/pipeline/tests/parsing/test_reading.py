@@ -69,6 +69,17 @@ def test_a_pdf_is_its_pages_under_its_title():
     assert (parsed.is_cut, parsed.date) == (False, None)
 
 
+def test_a_pdf_tells_where_its_pages_begin():
+    parsed = read(pdf_document(["One\nmore", "", "Page three", ""]), "pdf")
+    assert [parsed.text[start:][:10] for start in parsed.page_starts] == [
+        "One\nmore\n\n",
+        "Page three",
+        "Page three",
+        "",
+    ]
+    assert read("no pages", "text").page_starts == ()
+
+
 @pytest.mark.parametrize(
     "limits", [WorkerLimits(max_pages=2), WorkerLimits(max_characters=10), WorkerLimits(patience_seconds=0)]
 )

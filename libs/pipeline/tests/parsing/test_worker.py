@@ -30,7 +30,7 @@ def replies_to(*documents: tuple[str, bytes], rest: bytes = b"") -> list[dict[st
 def test_a_worker_says_that_it_is_ready_then_answers_in_order_until_there_are_no_more():
     first, second = replies_to(("text", b"one"), ("markdown", b"# Two"))
     resident_bytes = first.pop("resident_bytes")
-    assert first == {"title": "", "text": "one", "date": None, "is_cut": False, "reason": None}
+    assert first == {"title": "", "text": "one", "date": None, "is_cut": False, "page_starts": [], "reason": None}
     assert (second["title"], second["text"]) == ("Two", "# Two")
     assert isinstance(resident_bytes, int)
     assert resident_bytes > 1_000_000

@@ -84,6 +84,8 @@ class ParsedDocument:
     """When it was published, by its own metadata: `2024-05-01`, `2024-05` or `2024`."""
     is_cut: bool = False
     """Whether there was more than is taken of one document."""
+    page_starts: tuple[int, ...] = ()
+    """Where each page begins in the text, in characters; empty for what has no pages."""
 
 
 def document_kind(media_type: str, name: str = "", content: bytes = b"") -> DocumentKind | None:

@@ -1,5 +1,6 @@
 """What the parser and its workers say to each other, as JSON; a document's bytes follow its request."""
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 from thinkpool_pipeline.parsing.documents import DocumentKind, UnparsableReason
@@ -24,6 +25,7 @@ class Reply(TypedDict):
     text: str
     date: str | None
     is_cut: bool
+    page_starts: Sequence[int]
     reason: UnparsableReason | None
     """Why it could not be read; None when it could."""
     resident_bytes: int

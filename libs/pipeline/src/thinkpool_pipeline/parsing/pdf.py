@@ -5,6 +5,7 @@ Source: https://pypdfium2.readthedocs.io, and PDFium's `fpdf_text.h` for what it
 
 import re
 import time
+from collections.abc import Sequence
 
 import pypdfium2 as pdfium
 from pypdfium2 import raw
@@ -12,6 +13,7 @@ from pypdfium2 import raw
 from thinkpool_pipeline.parsing.documents import ParsedDocument, Unparsable
 from thinkpool_pipeline.parsing.settings import WorkerLimits
 
+_BETWEEN_PAGES = "\n\n"
 _HYPHENATED = re.compile("[\x02\ufffe]\r?\n?")
 
 
@@ -40,11 +42,26 @@ def read_pdf(content: bytes, limits: WorkerLimits) -> ParsedDocument:
             characters += len(pages[-1])
             if characters > limits.max_characters or time.monotonic() > until:
                 break
+        text, page_starts = _laid_out(pages)
         return ParsedDocument(
             title=document.get_metadata_value("Title"),  # pyright: ignore[reportUnknownMemberType] -- partly typed
-            text="\n\n".join(page for page in pages if page),
+            text=text,
             is_cut=len(pages) < page_count,
+            page_starts=page_starts,
         )
+
+
+def _laid_out(pages: Sequence[str]) -> tuple[str, tuple[int, ...]]:
+    """The text of all pages, and where each begins in it; one without text begins where the next one does."""
+    pieces: list[str] = []
+    starts: list[int] = []
+    length = 0
+    for page in pages:
+        starts.append(length)
+        if page:
+            pieces.append(page)
+            length += len(page) + len(_BETWEEN_PAGES)
+    return _BETWEEN_PAGES.join(pieces), tuple(starts)
 
 
 def _page_text(document: pdfium.PdfDocument, index: int) -> str:
@@ -60,4 +77,4 @@ def _page_text(document: pdfium.PdfDocument, index: int) -> str:
             page.close()
     except pdfium.PdfiumError:
         return ""
-    return _HYPHENATED.sub("", text).replace("\r\n", "\n").strip()
+    return _HYPHENATED.sub("", text).replace("\r\n", "\n").replace("\r", "\n").strip()

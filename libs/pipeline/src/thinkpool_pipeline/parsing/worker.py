@@ -70,6 +70,7 @@ def _filled(parsed: ParsedDocument, error: Unparsable | None) -> Reply:
         text=parsed.text,
         date=parsed.date,
         is_cut=parsed.is_cut,
+        page_starts=parsed.page_starts,
         reason=None if error is None else error.reason,
         resident_bytes=_resident_bytes(),
     )

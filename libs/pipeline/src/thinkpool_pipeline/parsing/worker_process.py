@@ -93,7 +93,13 @@ class Worker:
         self._resident_bytes = reply["resident_bytes"]
         if (failed := reply["reason"]) is not None:
             raise Unparsable(failed)
-        return ParsedDocument(title=reply["title"], text=reply["text"], date=reply["date"], is_cut=reply["is_cut"])
+        return ParsedDocument(
+            title=reply["title"],
+            text=reply["text"],
+            date=reply["date"],
+            is_cut=reply["is_cut"],
+            page_starts=tuple(reply["page_starts"]),
+        )
 
     async def _get_ready(self) -> None:
         if self._is_ready:
