@@ -11,7 +11,14 @@ from thinkpool_pipeline.outward import Outward, UpstreamSettings
 from thinkpool_pipeline.protocols import Model, Tool
 from thinkpool_pipeline.tools.documents import ReadDocument, SearchDocuments
 from thinkpool_pipeline.tools.read_page import ReadPage, ReadPageSettings
-from thinkpool_pipeline.tools.web_search import WebSearch, WebSearchSettings
+from thinkpool_pipeline.tools.web_search import (
+    SearchProvider,
+    SearXNG,
+    SearXNGSettings,
+    Serper,
+    SerperSettings,
+    WebSearch,
+)
 
 from thinkpool_server.settings import Settings
 
@@ -43,9 +50,8 @@ def make_models(settings: Settings, outward: Outward) -> dict[str, Model]:
 def make_tools(settings: Settings, outward: Outward, knowledge: KnowledgeBase) -> list[Tool]:
     """A pipeline's tools: the local documents always, the web where it is configured."""
     tools: list[Tool] = []
-    if settings.has_serper:
-        serper = WebSearchSettings(api_key=_revealed(settings.serper_api_key), base_url=settings.serper_base_url)
-        tools.append(WebSearch(outward.upstream("search"), serper))
+    if providers := _search_providers(settings, outward):
+        tools.append(WebSearch(providers))
     if settings.has_jina:
         jina = ReadPageSettings(api_key=_revealed(settings.jina_api_key), base_url=settings.jina_base_url)
         tools.append(ReadPage(outward.upstream("reader"), jina, _extractor(settings, outward)))
@@ -58,6 +64,18 @@ def knowledge_directory(settings: Settings) -> Path:
         return settings.knowledge_dir
     packaged = Path(str(files("thinkpool_server") / "docs"))
     return packaged if packaged.is_dir() else Path(__file__).parents[4] / "docs"
+
+
+def _search_providers(settings: Settings, outward: Outward) -> list[SearchProvider]:
+    """The search services that are configured, in the order in which they are asked."""
+    providers: list[SearchProvider] = []
+    if settings.has_serper:
+        keys = tuple(key.get_secret_value() for key in settings.serper_api_key)
+        upstream = outward.upstream("search", UpstreamSettings(keys=keys))
+        providers.append(Serper(upstream, SerperSettings(base_url=settings.serper_base_url)))
+    if settings.searxng_url is not None:
+        providers.append(SearXNG(outward.upstream("searxng"), SearXNGSettings(base_url=settings.searxng_url)))
+    return providers
 
 
 def _extractor(settings: Settings, outward: Outward) -> Model | None:

@@ -8,6 +8,7 @@ async with Loopback(answer(status=503), answer(b"{}")) as service:
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -44,6 +45,14 @@ class Exchange:
         """Says nothing; ends with `ConnectionError` once the client has closed the connection."""
         await self._reader.read()
         raise ConnectionError
+
+    async def become(self, context: ssl.SSLContext) -> None:
+        """Speaks TLS from now on, as the place that a client asked a proxy to connect it to."""
+        await self.send(b"HTTP/1.1 200 Connected\r\n\r\n")
+        try:
+            await self._writer.start_tls(context)
+        except ssl.SSLError as error:  # a client that does not trust the certificate leaves
+            raise ConnectionError from error
 
     def reset(self) -> None:
         """Breaks the connection the hard way."""
@@ -104,6 +113,8 @@ class Loopback:
             pass  # the service closes; its server's callback wants no cancelled task
         finally:
             writer.close()
+            if writer.get_extra_info("ssl_object") is not None:  # which would wait for the client's farewell
+                writer.transport.abort()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")

@@ -12,7 +12,7 @@ import orjson
 
 from thinkpool_pipeline.values import JsonObject
 
-Endpoint = Literal["chat", "models", "search", "reader"]
+Endpoint = Literal["chat", "models", "search", "searxng", "reader"]
 Outcome = Literal["executing", "completed", "client-gone", "fault"]
 
 

@@ -31,6 +31,7 @@ from thinkpool_pipeline.testing.upstream.ledger import Caller, Endpoint, Ledger,
 from thinkpool_pipeline.testing.upstream.misbehaviour import misbehave
 from thinkpool_pipeline.testing.upstream.replies import Reply, Script, ScriptedStep, filler
 from thinkpool_pipeline.testing.upstream.researcher import Conversation, reply_to
+from thinkpool_pipeline.testing.upstream.searxng import searxng_answer
 from thinkpool_pipeline.testing.upstream.timing import PROFILES, Timing
 from thinkpool_pipeline.values import JsonObject
 
@@ -104,6 +105,7 @@ class SimulatedUpstream:
                 web.post("/v1/chat/completions", self._handler("chat", self._compose_chat)),
                 web.get("/v1/models", self._handler("models", self._compose_models)),
                 web.post("/search", self._handler("search", self._compose_search)),
+                web.get("/searxng/search", self._handler("searxng", self._compose_searxng)),
                 web.get("/reader/{url:.+}", self._handler("reader", self._compose_page)),
                 web.get("/control/ledger", self._read_ledger),
                 web.delete("/control/ledger", self._clear_ledger),
@@ -166,6 +168,10 @@ class SimulatedUpstream:
         entry.subject = query
         page = body.get("page")
         return search_answer(query, page if isinstance(page, int) and page > 0 else 1, self.timing)
+
+    def _compose_searxng(self, request: web.Request, data: bytes, entry: LedgerEntry) -> Answer:
+        entry.subject = request.query.get("q", "")
+        return searxng_answer(request.query, self.timing)
 
     def _compose_page(self, request: web.Request, data: bytes, entry: LedgerEntry) -> Answer:
         entry.subject = request.path_qs.removeprefix("/reader/")
