@@ -312,6 +312,17 @@ async def test_an_attempt_that_begins_while_the_last_one_is_cleared_away_keeps_i
     assert e2b.ledger.alive == []
 
 
+async def test_a_look_for_what_is_left_that_fails_is_repeated(e2b, open_sandboxes):
+    async with open_sandboxes() as crashed:
+        await crashed.of(RUN, is_resumed=False)
+        async with open_sandboxes() as sandboxes:
+            e2b.faults.add(Fault(kind="status", status=500, endpoint="list", times=5))
+            await sandboxes.release(RUN, is_resumed=True)
+            await e2b.ledger.until(lambda ledger: not ledger.alive)
+
+            assert len(e2b.ledger.of("list")) == 6
+
+
 async def test_a_sandbox_that_is_being_killed_is_not_handed_to_the_next_attempt(e2b, open_sandboxes):
     async with open_sandboxes() as sandboxes:
         first = await sandboxes.of(RUN, is_resumed=False)
@@ -343,6 +354,19 @@ async def test_a_sweep_ends_the_sandboxes_of_runs_that_are_over(e2b, open_sandbo
                 ("over", "another"),
                 ("in these hands", "thinkpool"),
             ]
+
+
+async def test_a_sweep_leaves_to_a_release_what_is_its_own(e2b, sandboxes):
+    async def unfinished() -> set[RunId]:
+        return set()
+
+    await sandboxes.of(RUN, is_resumed=False)
+    e2b.faults.add(Fault(kind="slow", endpoint="kill", seconds=0.05))
+    await sandboxes.release(RUN, is_resumed=False)
+
+    assert await sandboxes.sweep(unfinished) == 0
+    await e2b.ledger.until(lambda ledger: not ledger.alive)
+    assert len(e2b.ledger.of("kill")) == 1
 
 
 async def test_a_sweep_goes_through_all_pages(e2b, open_sandboxes):

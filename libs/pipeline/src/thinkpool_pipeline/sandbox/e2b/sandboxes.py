@@ -85,7 +85,7 @@ class E2BSandboxes:
         self._room = asyncio.Semaphore(settings.max_sandboxes)
         self._runs: dict[RunId, _Run] = {}
         self._tasks = SharedTasks()
-        self._endings: set[asyncio.Task[None]] = set()
+        self._endings: dict[asyncio.Task[None], RunId] = {}
         self._doomed: set[str] = set()
         """Ids of sandboxes that are being killed."""
         self._is_open = False
@@ -159,8 +159,8 @@ class E2BSandboxes:
         for creation in run.creations:
             creation.is_called_off = True
         ending = self._tasks.start(self._end(run))
-        self._endings.add(ending)
-        ending.add_done_callback(self._endings.discard)
+        self._endings[ending] = run_id
+        ending.add_done_callback(self._endings.pop)
 
     async def sweep(self, unfinished: Callable[[], Awaitable[Collection[RunId]]]) -> int:
         """Ends sandboxes of this deployment whose run is over; how many.
@@ -168,14 +168,15 @@ class E2BSandboxes:
         What E2B fails at is left to the next sweep. What there is is listed first, and what is unfinished asked then: a
         run that begins in between has nothing in the list.
         """
+        ending = set(self._endings.values())
         try:
             listed = await self._account.find({DEPLOYMENT_KEY: self._settings.deployment})
         except OutwardError:
             return 0
-        kept = {*(await unfinished()), *self._runs}
+        kept = {*(await unfinished()), *self._runs, *ending, *self._endings.values()}
         ended = 0
         for sandbox in listed:
-            if RunId(sandbox.metadata.get(RUN_KEY, "")) not in kept and sandbox.sandbox_id not in self._doomed:
+            if RunId(sandbox.metadata.get(RUN_KEY, "")) not in kept:
                 with suppress(OutwardError):
                     await self._account.kill(sandbox.key, sandbox.sandbox_id)
                     ended += 1
