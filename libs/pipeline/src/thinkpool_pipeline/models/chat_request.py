@@ -23,7 +23,7 @@ def chat_body(request: ModelRequest, *, model: str, base_url: str) -> bytes:
         "max_completion_tokens" if is_openai else "max_tokens": sampling.max_output_tokens,
         "seed": sampling.seed,
         "stop": list(sampling.stop) or None,
-        "tools": [_tool(spec) for spec in request.tools] or None,
+        "tools": [_tool(spec) for spec in request.tools if not spec.is_xml_only] or None,
     }
     body: dict[str, JsonValue] = {
         "model": model,

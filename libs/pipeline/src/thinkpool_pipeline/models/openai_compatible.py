@@ -1,7 +1,7 @@
 """A model behind any endpoint that speaks OpenAI's Chat Completions: vLLM, SGLang, Ollama, OpenAI, and many more.
 
-What it deliberately does not know: tool-call syntax inside the text, which is the loop's, and when to give up on a
-provider, which is the outward layer's. Retries happen there; a reply that breaks off after parts of it were shown is
+What it deliberately does not know: tool-call syntax inside the text, which `tagged_calls` reads, and when to give up on
+a provider, which is the outward layer's. Retries happen there; a reply that breaks off after parts of it were shown is
 retracted before it starts again.
 """
 
@@ -20,6 +20,7 @@ from thinkpool_pipeline.models.chat_request import chat_body
 from thinkpool_pipeline.models.context_errors import CONTEXT_STATUSES, ContextExceeded, is_context_error
 from thinkpool_pipeline.models.reply_assembly import ReplyAssembly, Shown
 from thinkpool_pipeline.models.sse_lines import SseData
+from thinkpool_pipeline.models.tools_errors import TOOLS_STATUSES, ToolsNotTaken, ToolsRefused, is_tools_error
 from thinkpool_pipeline.outward import (
     Body,
     BodyTooLarge,
@@ -79,6 +80,7 @@ class OpenAICompatibleModel:
             ModelRateLimited: 429, again and again.
             ModelUnavailable: no connection, a broken one, or 5xx, again and again.
             ModelRefused: the key, the model's name or the parameters are wrong.
+            ToolsRefused: of these, the tools.
             ModelContextExceeded: the conversation is too long.
             ModelReplyInvalid: replies without sense, or empty, again and again.
 
@@ -175,18 +177,23 @@ def _take(events: list[bytes], assembly: ReplyAssembly) -> bool:
 
 
 def _explain(status: int, body: bytes) -> OutwardError | None:
-    if status not in CONTEXT_STATUSES:
+    if status not in CONTEXT_STATUSES | TOOLS_STATUSES:
         return None
     try:
-        return ContextExceeded() if is_context_error(parse_json(body)) else None
+        complaint = parse_json(body)
     except ValueError:
         return None
+    if status in CONTEXT_STATUSES and is_context_error(complaint):
+        return ContextExceeded()
+    return ToolsNotTaken() if status in TOOLS_STATUSES and is_tools_error(complaint) else None
 
 
 def _model_error(error: OutwardError) -> ModelError:
     match error:
         case ContextExceeded():
             return ModelContextExceeded()
+        case ToolsNotTaken():
+            return ToolsRefused()
         case DeadlinePassed():
             return ModelTimeout(f"The model did not answer in time. {error}")
         case RateLimited():

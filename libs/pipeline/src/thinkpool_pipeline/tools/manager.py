@@ -46,6 +46,8 @@ class LocalToolManager:
             raise ToolUnavailable
         tools = self._tools()
         tool = tools.get(call.name)
+        if tool is None and call.malformed:
+            raise InvalidArguments(f"The call cannot be read: {call.malformed}. Hint: write it again.")
         if tool is None:
             names = ", ".join(tools) or "none"
             raise UnknownTool(f"There is no tool of that name. Hint: the tools are: {names}.")
