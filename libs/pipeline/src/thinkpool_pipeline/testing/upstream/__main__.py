@@ -35,12 +35,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ledger", type=Path, help="file that gets one line of JSON per call")
     for name, kind in _TIMING_OPTIONS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="overrides the profile")
+    parser.add_argument("--thinking-in-text", action="store_true", help="puts thinking into the text, between tags")
     return parser
 
 
 def _timing(options: argparse.Namespace) -> Timing:
     given = {name: value for name, value in vars(options).items() if name in _TIMING_OPTIONS and value is not None}
-    return replace(PROFILES[options.profile], **given)
+    return replace(PROFILES[options.profile], is_thinking_in_text=options.thinking_in_text, **given)
 
 
 async def _serve(options: argparse.Namespace) -> None:

@@ -53,7 +53,7 @@ def chat_answer(body: JsonObject, reply: Reply, timing: Timing) -> Answer:
     Source: https://platform.openai.com/docs/api-reference/chat
     """
     digest = hashlib.sha256(orjson.dumps(body.get("messages"))).hexdigest()[:16]
-    call_ids = [f"call_{digest}_{index}" for index in range(len(reply.tool_calls))]
+    call_ids = [f"call_{digest}_{index}" for index in range(len(reply.native_calls))]
     pieces = deltas(reply, call_ids)
     head: JsonObject = {
         "id": f"chatcmpl-{digest}",
@@ -143,10 +143,10 @@ def _completion(
     reasoning = _joined(pieces, "reasoning_content")
     if reasoning:
         message["reasoning_content"] = reasoning
-    if reply.tool_calls:
+    if reply.native_calls:
         message["tool_calls"] = [
             {"id": call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call_id, call in zip(call_ids, reply.tool_calls, strict=True)
+            for call_id, call in zip(call_ids, reply.native_calls, strict=True)
         ]
     choice: JsonObject = {"index": 0, "message": message, "finish_reason": _finish_reason(reply)}
     return {**head, "object": "chat.completion", "choices": [choice], "usage": usage}
@@ -157,7 +157,7 @@ def _joined(pieces: list[JsonObject], key: str) -> str:
 
 
 def _finish_reason(reply: Reply) -> str:
-    return reply.finish_reason or ("tool_calls" if reply.tool_calls else "stop")
+    return reply.finish_reason or ("tool_calls" if reply.native_calls else "stop")
 
 
 def _usage(body: JsonObject, pieces: list[JsonObject]) -> JsonObject:

@@ -26,6 +26,7 @@ FaultKind = Literal[
     "error-event",
     "wrong-content-type",
     "gzip-bomb",
+    "no-tools",
 ]
 """What can go wrong; `misbehaviour` says what each does."""
 

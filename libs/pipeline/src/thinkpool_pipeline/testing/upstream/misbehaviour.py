@@ -17,6 +17,8 @@ _ABSURD_SECONDS = 1_000_000_000
 _BOMB_BYTES = 64 * 1024 * 1024
 _ENDLESS_BYTES = 16 * 1024
 _HTML = b"<!doctype html><html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>"
+_NO_TOOLS = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
+"""What vLLM says to a request with `tools` when it is served without these options."""
 _TEXTS: Mapping[FaultKind, bytes] = {
     "malformed-json": b'{"choices": [{"delta": {"content": "half a',
     "garbage": bytes(range(256)),
@@ -58,6 +60,8 @@ def _altered(answer: Answer, fault: Fault) -> Answer | None:
         case "gzip-bomb":
             bomb = gzip.compress(bytes(_BOMB_BYTES), compresslevel=9)
             return Answer(pieces=(bomb,), content_type=answer.content_type, headers={"Content-Encoding": "gzip"})
+        case "no-tools":
+            return json_answer({"object": "error", "message": _NO_TOOLS, "type": "BadRequestError"}, status=400)
         case _:
             return None
 

@@ -21,11 +21,13 @@ class ReplyCall:
     name: str
     arguments: str
     """JSON, or what a script wants to pass for it."""
+    server: str = ""
+    """The server it names when it stands in the text."""
 
     @classmethod
-    def of(cls, name: str, arguments: JsonObject) -> "ReplyCall":
+    def of(cls, name: str, arguments: JsonObject, *, server: str = "") -> "ReplyCall":
         """A call with well-formed arguments."""
-        return cls(name=name, arguments=orjson.dumps(arguments).decode())
+        return cls(name=name, arguments=orjson.dumps(arguments).decode(), server=server)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,25 +41,34 @@ class Reply:
     """None to say `tool_calls` when there are some, else `stop`."""
     tokens: int | None = None
     """Into how many pieces it is cut; None for one a word and a few a call."""
+    is_tagged: bool = False
+    """Whether its calls stand in its text, in `use_mcp_tool` tags."""
+    is_thinking_in_text: bool = False
+    """Whether its thinking stands in its text, in `think` tags."""
+
+    @property
+    def native_calls(self) -> tuple[ReplyCall, ...]:
+        """The calls that do not stand in its text."""
+        return () if self.is_tagged else self.tool_calls
 
 
 def deltas(reply: Reply, call_ids: Sequence[str]) -> list[JsonObject]:
     """The reply as the `delta` objects of its chunks, one a token and at least one.
 
-    Thinking comes first, then text, then calls in fragments.
+    Thinking comes first, then text, then calls in fragments. `call_ids` are those of the native calls.
     """
+    thinking: list[JsonObject] = [{"reasoning_content": word} for word in split_words(reply.reasoning)]
+    if thinking and reply.is_thinking_in_text:
+        thinking = _in_text(f"<think>\n{reply.reasoning.strip()}\n</think>\n\n")
     calls = [
-        delta for index, call in enumerate(reply.tool_calls) for delta in _call_deltas(index, call, call_ids[index])
+        delta for index, call in enumerate(reply.native_calls) for delta in _call_deltas(index, call, call_ids[index])
     ]
-    reasoning = split_words(reply.reasoning)
+    if reply.is_tagged:
+        calls = _in_text("".join(_tagged(call) for call in reply.tool_calls))
     words = split_words(reply.text)
     if reply.tokens is not None:
-        words = fit(words, max(1, reply.tokens - len(calls) - len(reasoning)))
-    pieces: list[JsonObject] = [
-        *({"reasoning_content": word} for word in reasoning),
-        *({"content": word} for word in words),
-        *calls,
-    ]
+        words = fit(words, max(1, reply.tokens - len(calls) - len(thinking)))
+    pieces: list[JsonObject] = [*thinking, *({"content": word} for word in words), *calls]
     return pieces or [{"content": ""}]
 
 
@@ -80,6 +91,23 @@ def fit(words: Sequence[str], count: int) -> list[str]:
     return ["".join(words[start:end]) for start, end in itertools.pairwise(bounds)]
 
 
+def _tagged(call: ReplyCall) -> str:
+    """A call as MiroThinker's family writes it."""
+    return (
+        f"\n\n<use_mcp_tool>\n<server_name>{call.server}</server_name>\n<tool_name>{call.name}</tool_name>\n"
+        f"<arguments>\n{call.arguments}\n</arguments>\n</use_mcp_tool>"
+    )
+
+
+def _in_text(text: str) -> list[JsonObject]:
+    """Text in pieces that end anywhere, in the middle of tags, too."""
+    return [{"content": fragment} for fragment in _fragments(text)]
+
+
+def _fragments(text: str) -> list[str]:
+    return [text[start : start + _FRAGMENT_LETTERS] for start in range(0, len(text), _FRAGMENT_LETTERS)]
+
+
 def _call_deltas(index: int, call: ReplyCall, call_id: str) -> list[JsonObject]:
     opening: JsonObject = {
         "index": index,
@@ -87,12 +115,12 @@ def _call_deltas(index: int, call: ReplyCall, call_id: str) -> list[JsonObject]:
         "type": "function",
         "function": {"name": call.name, "arguments": ""},
     }
-    fragments = [
-        call.arguments[start : start + _FRAGMENT_LETTERS] for start in range(0, len(call.arguments), _FRAGMENT_LETTERS)
-    ]
     return [
         {"tool_calls": [opening]},
-        *({"tool_calls": [{"index": index, "function": {"arguments": fragment}}]} for fragment in fragments),
+        *(
+            {"tool_calls": [{"index": index, "function": {"arguments": fragment}}]}
+            for fragment in _fragments(call.arguments)
+        ),
     ]
 
 

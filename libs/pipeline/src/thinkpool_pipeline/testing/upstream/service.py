@@ -152,8 +152,10 @@ class SimulatedUpstream:
 
     def _timed(self, reply: Reply) -> Reply:
         """The reply at the length that the timing gives every reply."""
-        thinking = "".join(filler(self.timing.reasoning_tokens))
-        return replace(reply, reasoning=thinking, tokens=self.timing.tokens_per_reply)
+        timing = self.timing
+        thinking = "".join(filler(timing.reasoning_tokens))
+        is_in_text = timing.is_thinking_in_text
+        return replace(reply, reasoning=thinking, is_thinking_in_text=is_in_text, tokens=timing.tokens_per_reply)
 
     def _compose_models(self, request: web.Request, data: bytes, entry: LedgerEntry) -> Answer:
         return models_answer()

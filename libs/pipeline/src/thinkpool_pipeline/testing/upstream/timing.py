@@ -16,6 +16,8 @@ class Timing:
     """Tokens of every reply that no script ordered; at least 1."""
     reasoning_tokens: int = 0
     """How many of them, at the start, are thinking (`reasoning_content`)."""
+    is_thinking_in_text: bool = False
+    """Whether the thinking stands in the text, between think tags, instead."""
     search_seconds: float = 0.3
     page_seconds: float = 0.8
     page_bytes: int = 20_000
