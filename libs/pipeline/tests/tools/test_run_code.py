@@ -10,6 +10,7 @@ from thinkpool_pipeline.errors import AddressRefused, InvalidArguments, ToolTime
 from thinkpool_pipeline.outward import open_outward
 from thinkpool_pipeline.protocols import CallContext
 from thinkpool_pipeline.sandbox.e2b import E2BSandboxes, E2BSettings
+from thinkpool_pipeline.sandbox.local import LocalSandboxes, LocalSandboxSettings, probe
 from thinkpool_pipeline.sandbox.protocols import CodeResult
 from thinkpool_pipeline.testing import ManualClock, call_of
 from thinkpool_pipeline.testing.conformance import check_tool, check_tool_manager
@@ -18,6 +19,7 @@ from thinkpool_pipeline.tools.manager import LocalToolManager
 from thinkpool_pipeline.tools.run_code import CodeSettings, CodeToolkit
 from thinkpool_pipeline.values import InputFile, RunId, StepName, ToolFile
 
+REMINDER = "[The sandbox is a new one: names and files of earlier calls are lost.]"
 NATIVE = ["run_python", "run_command"]
 TRAINED = ["create_sandbox", "upload_file_from_local_to_sandbox", "download_file_from_sandbox_to_local"]
 FROM_INTERNET = "download_file_from_internet_to_sandbox"
@@ -30,14 +32,14 @@ class MemorySandbox:
     """A sandbox whose programs do as a script says."""
 
     clock: ManualClock
-    result: CodeResult | Exception = field(default_factory=CodeResult)
+    result: CodeResult | BaseException = field(default_factory=CodeResult)
     ran: list[tuple[str, float]] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
 
     async def run_python(self, code: str, *, timeout_seconds: float) -> CodeResult:
         self.ran.append((code, timeout_seconds))
         self.clock.advance(0.25)
-        if isinstance(self.result, Exception):
+        if isinstance(self.result, BaseException):
             raise self.result
         return self.result
 
@@ -233,12 +235,42 @@ async def test_a_sandbox_that_is_lost_under_a_program_is_replaced_and_the_model_
     assert after.text == "The program ended well and printed nothing."
 
 
-async def test_a_sandbox_that_was_lost_between_calls_is_told_of_with_the_next_result(sandboxes, toolkit):
-    await call(toolkit, "run_python", code="x = 1")
-    sandboxes.lose()
-    output = await call(toolkit, "run_python", code="x")
+async def test_a_new_sandbox_gets_the_questions_files_again(sandboxes, toolkit):
+    context = context_of(files=[FILE])
+    await call(toolkit, "run_python", context, code="x = 1")
+    new = sandboxes.lose()
+    output = await call(toolkit, "run_python", context, code="x")
 
-    assert output.text.startswith("The sandbox of earlier calls was lost: this ran in a new one")
+    assert output.text.startswith("In its directory are the question's files: a.csv.")
+    assert new.files["a.csv"] == b"1,2"
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+async def test_after_a_failure_it_is_looked_whether_the_files_are_still_there(sandboxes, toolkit, is_lost):
+    context = context_of(files=[FILE])
+    sandboxes.sandbox.result = CodeResult(error="MemoryError")
+    await call(toolkit, "run_python", context, code="x = 1")
+    sandboxes.sandbox.result = CodeResult()
+    if is_lost:
+        sandboxes.sandbox.files.clear()  # as one does that starts anew by itself
+    else:
+        sandboxes.sandbox.files["a.csv"] = b"changed"
+    output = await call(toolkit, "run_python", context, code="x = 1")
+
+    assert output.text.startswith("In its directory are the question's files: a.csv.") is is_lost
+    assert sandboxes.sandbox.files["a.csv"] == (b"1,2" if is_lost else b"changed")
+
+
+async def test_after_a_call_that_was_cancelled_it_is_looked_too(sandboxes, toolkit):
+    context = context_of(files=[FILE])
+    sandboxes.sandbox.result = asyncio.CancelledError()
+    with pytest.raises(asyncio.CancelledError):
+        await call(toolkit, "run_python", context, code="x = 1")
+    sandboxes.sandbox.files.clear()
+    sandboxes.sandbox.result = CodeResult()
+    await call(toolkit, "run_python", context, code="x = 1")
+
+    assert sandboxes.sandbox.files["a.csv"] == b"1,2"
 
 
 async def test_a_sandbox_that_cannot_be_reached_is_an_error_and_stays(sandboxes, toolkit):
@@ -268,10 +300,10 @@ async def test_a_resumed_run_whose_sandbox_is_kept_goes_on_with_it(sandboxes, to
     assert sandboxes.asked[-1] == ("run-1", True)
 
 
-async def test_a_resumed_run_whose_sandbox_is_not_kept_is_told(sandboxes, toolkit):
+async def test_a_resumed_run_whose_sandbox_is_not_kept_finds_the_questions_files(sandboxes, toolkit):
     output = await call(toolkit, "run_python", context_of(files=[FILE], is_resumed=True), code="x")
 
-    assert output.text.startswith("This research was interrupted: the sandbox is a new one")
+    assert output.text.startswith("In its directory are the question's files: a.csv.")
     assert sandboxes.sandbox.files["a.csv"] == b"1,2"
 
 
@@ -394,6 +426,28 @@ async def test_through_e2b_state_is_kept_a_lost_sandbox_is_told_of_and_everythin
     assert first.summary.endswith("0 lines")
     assert second.passages[0].text == "1,2"
     assert lost.summary == "failed: the sandbox was lost"
-    assert after.passages[0].text == "1,2"
+    assert after.passages[0].text == f"1,2\n[stderr]\n{REMINDER}"
     assert after.text == "The program ended well."
     assert [record.end for record in e2b.ledger.sandboxes] == ["lost", "killed"]
+
+
+async def test_through_bubblewrap_the_questions_files_survive_a_sandbox_that_does_not():
+    limits = LocalSandboxSettings(max_sandboxes=1)
+    found = await probe(limits)
+    if not found.is_available:
+        pytest.skip(f"no sandbox here: {found.reason}")
+    async with asyncio.timeout(30), LocalSandboxes(limits) as sandboxes:
+        toolkit = CodeToolkit(sandboxes)
+        context = context_of(files=[FILE])
+        first = await call(toolkit, "run_python", context, code="x = open('a.csv').read(); print(x)")
+        died = await call(
+            toolkit, "run_python", context, code="import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        after = await call(toolkit, "run_command", context, command="cat a.csv")
+        await toolkit.release(context.run_id, is_resumed=False)
+
+    assert first.passages[0].text == "1,2"
+    assert (first.files, after.files) == ((), ())
+    assert died.summary.startswith("failed: ")
+    assert after.passages[0].text.startswith("1,2")
+    assert after.text.startswith("In its directory are the question's files: a.csv.")

@@ -1,7 +1,7 @@
 """Runs a model's code: two tools for every model, and the ones that MiroThinker's family was trained on.
 
 A run's calls share one sandbox, opened by the first of them with the question's files in it. When it is lost the model
-is told, and gets a new one. What the sandboxes are is not known here.
+is told, and gets a new one, with the question's files again. What the sandboxes are is not known here.
 """
 
 import hashlib
@@ -47,13 +47,13 @@ _NEW = "The sandbox of earlier calls was lost: this ran in a new one, without th
 _RESUMED = "This research was interrupted: the sandbox is a new one, without the names and files of earlier calls."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Opened:
-    """A run's sandbox, ready for use."""
+@dataclass(slots=True)
+class _Held:
+    """A run's sandbox as it was last seen."""
 
     sandbox: Sandbox
-    note: str = ""
-    """What the model has to know of it, once."""
+    is_certain: bool = True
+    """Whether it still holds the question's files: a call that went wrong may have cost it everything."""
 
 
 class _CodeTool:
@@ -89,7 +89,7 @@ class CodeToolkit:
         self._settings = settings = settings or CodeSettings()
         self._fetch = fetch
         self._clock = clock
-        self._ready: dict[RunId, Sandbox] = {}
+        self._held: dict[RunId, _Held] = {}
         self._tools: list[Tool] = [
             _CodeTool(python_spec(settings), self._run_python),
             _CodeTool(command_spec(settings), self._run_command),
@@ -101,7 +101,7 @@ class CodeToolkit:
             self._tools.append(_CodeTool(download_spec(settings), self._download))
 
     def __repr__(self) -> str:
-        return f"<CodeToolkit {self._sandboxes.name} [{len(self._ready)} runs]>"
+        return f"<CodeToolkit {self._sandboxes.name} [{len(self._held)} runs]>"
 
     def tools(self) -> Sequence[Tool]:
         """All tools."""
@@ -109,7 +109,7 @@ class CodeToolkit:
 
     async def release(self, run_id: RunId, *, is_resumed: bool) -> None:
         """Has the run's sandbox ended."""
-        self._ready.pop(run_id, None)
+        self._held.pop(run_id, None)
         await self._sandboxes.release(run_id, is_resumed=is_resumed)
 
     async def aclose(self) -> None:
@@ -124,13 +124,15 @@ class CodeToolkit:
         return await self._run(context, lambda sandbox: sandbox.run_command(command, timeout_seconds=timeout_seconds))
 
     async def _run(self, context: CallContext, run: Callable[[Sandbox], Awaitable[CodeResult]]) -> ToolOutput:
-        opened = await self._open(context)
+        held, note = await self._open(context)
+        held.is_certain = False
         began_at = self._clock()
         try:
-            result = await run(opened.sandbox)
-            note = opened.note
+            result = await run(held.sandbox)
+            held.is_certain = not result.error
         except ToolUnavailable:
-            if (await self._open(context)).sandbox is opened.sandbox:
+            again, _ = await self._open(context)
+            if again.sandbox is held.sandbox:
                 raise
             # Not run again: it may have been what the sandbox was lost of.
             result, note = CodeResult(error="the sandbox was lost"), _LOST
@@ -143,7 +145,7 @@ class CodeToolkit:
         )
 
     async def _create(self, arguments: JsonArguments, context: CallContext) -> ToolOutput:
-        note = (await self._open(context)).note
+        _, note = await self._open(context)
         sandbox_id = f"sandbox-{hashlib.sha256(context.run_id.encode()).hexdigest()[:12]}"
         text = f"Sandbox created with sandbox_id: {sandbox_id}"
         return ToolOutput(text=f"{text}\n{note}".rstrip(), summary="a sandbox is open")
@@ -155,7 +157,8 @@ class CodeToolkit:
             names = ", ".join(file.name for file in context.files) or "none"
             raise InvalidArguments(f"No such file came with the question. Hint: the files are: {names}.")
         path = _target(str(arguments["sandbox_file_path"]), found.name)
-        await (await self._open(context)).sandbox.write_file(_relative(path), _content(found))
+        held, _ = await self._open(context)
+        await held.sandbox.write_file(_relative(path), _content(found))
         return ToolOutput(text=f"File uploaded to {path}", summary=f"{found.name} is in the sandbox")
 
     async def _download(self, arguments: JsonArguments, context: CallContext) -> ToolOutput:
@@ -164,14 +167,15 @@ class CodeToolkit:
         content = await self._fetch(url, context)
         name = posixpath.basename(unquote(urlsplit(url).path)) or "downloaded_file"
         path = _target(str(arguments["sandbox_file_path"]), name)
-        await (await self._open(context)).sandbox.write_file(_relative(path), content)
+        held, _ = await self._open(context)
+        await held.sandbox.write_file(_relative(path), content)
         size = counted(len(content), "byte")
         return ToolOutput(text=f"File downloaded to {path} ({size})", summary=f"{size} are in the sandbox")
 
     async def _bring(self, arguments: JsonArguments, context: CallContext) -> ToolOutput:
         path = _relative(str(arguments["sandbox_file_path"]))
-        sandbox = (await self._open(context)).sandbox
-        content = await sandbox.read_file(path, max_bytes=self._settings.max_file_bytes)
+        held, _ = await self._open(context)
+        content = await held.sandbox.read_file(path, max_bytes=self._settings.max_file_bytes)
         name = posixpath.basename(str(arguments.get("local_filename") or "")) or posixpath.basename(path)
         file = ToolFile(
             name=name,
@@ -182,27 +186,25 @@ class CodeToolkit:
         size = counted(len(content), "byte")
         return ToolOutput(text=f"File downloaded to {name} ({size})", summary=f"{name}, {size}", files=(file,))
 
-    async def _open(self, context: CallContext) -> _Opened:
-        """The run's sandbox with the question's files in it.
+    async def _open(self, context: CallContext) -> tuple[_Held, str]:
+        """The run's sandbox with the question's files in it, and what the model has to know of them if they are new.
 
         Raises:
             ToolUnavailable: there is none now.
             ToolTimeout: it did not come in time.
 
         """
-        known = self._ready.get(context.run_id)
+        known = self._held.get(context.run_id)
         if known is None:
             context.report_progress("Opening a sandbox for code")
         sandbox = await self._sandboxes.of(context.run_id, is_resumed=context.is_resumed)
-        if sandbox is known:
-            return _Opened(sandbox=sandbox)
-        is_resumed = known is None and context.is_resumed
-        is_prepared = is_resumed and await _is_marked(sandbox)
+        if known is not None and known.sandbox is sandbox and known.is_certain:
+            return known, ""
+        is_same = context.is_resumed if known is None else known.sandbox is sandbox
+        is_prepared = is_same and await _is_marked(sandbox)
         names = [] if is_prepared else await _prepare(sandbox, context.files)
-        self._ready[context.run_id] = sandbox
-        about = "" if is_prepared else _RESUMED if is_resumed else _NEW if known is not None else ""
-        files = f"In its directory are the question's files: {', '.join(names)}." if names else ""
-        return _Opened(sandbox=sandbox, note=" ".join(filter(None, (about, files))))
+        held = self._held[context.run_id] = _Held(sandbox)
+        return held, f"In its directory are the question's files: {', '.join(names)}." if names else ""
 
 
 async def _is_marked(sandbox: Sandbox) -> bool:

@@ -26,6 +26,7 @@ _Files: TypeAlias = Mapping[str, tuple[int, float]]
 
 RETRY_SECONDS = 15.0
 """On top of a program's own time, for a service that refuses to start it at first."""
+_REMINDER = "[The sandbox is a new one: names and files of earlier calls are lost.]"
 _SPARE_SECONDS = 60.0
 """What a sandbox has left, at least, once a program has used up its time."""
 
@@ -42,8 +43,12 @@ class E2BSandbox:
         upstream: Upstream,
         settings: E2BSettings,
         on_gone: Callable[[], None],
+        is_forgetful: bool = False,
     ) -> None:
-        """`key` is the one it was made with; no other one may speak of it."""
+        """`key` is the one it was made with, and the only one that may speak of it.
+
+        `is_forgetful`: whether the run had another one before, and is to be told that its names and files are lost.
+        """
         self.key = key
         self.sandbox_id = remote.sandbox_id
         self._remote = remote
@@ -51,6 +56,7 @@ class E2BSandbox:
         self._upstream = upstream
         self._settings = settings
         self._on_gone = on_gone
+        self._is_forgetful = is_forgetful
         self._known_files: _Files | None = None
         self.ends_at = asyncio.get_running_loop().time() + settings.life_seconds
         """When it ends by itself, in the event loop's time."""
@@ -120,10 +126,16 @@ class E2BSandbox:
         changed = () if before is None or after is None else await self._fetched(before, after)
         return CodeResult(
             stdout=str(output.stdout),
-            stderr=str(output.stderr),
+            stderr=self._reminded(str(output.stderr)),
             error=error,
             files=(*output.plots, *changed)[: self._settings.max_files],
         )
+
+    def _reminded(self, stderr: str) -> str:
+        """What the program wrote, after a word on what is lost, once."""
+        reminder = f"{_REMINDER}\n" if self._is_forgetful else ""
+        self._is_forgetful = False
+        return f"{reminder}{stderr}"
 
     async def _use(self, attempt: Callable[[], Awaitable[T]], total_seconds: float | None = None) -> T:
         """One call to the service, in the words of a model's error when it fails."""

@@ -200,8 +200,10 @@ class E2BSandboxes:
     async def _open(self, run: _Run) -> E2BSandbox:
         await self._take_room(run)
         service = await self._account.service()
+        had_one = run.opened > 0 or run.may_have_left_one
         found = await self._left_by(run) if run.may_have_left_one else None
         run.may_have_left_one = False
+        is_new = found is None
         if found is None:
             is_over = self._runs.get(run.run_id) is not run
             creation = Creation(metadata=self._metadata(run.run_id), is_called_off=is_over)
@@ -215,6 +217,7 @@ class E2BSandboxes:
             upstream=self._upstream,
             settings=self._settings,
             on_gone=partial(_forget, run, remote.sandbox_id),
+            is_forgetful=had_one and is_new,
         )
 
     async def _take_room(self, run: _Run) -> None:
