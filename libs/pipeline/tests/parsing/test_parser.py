@@ -76,7 +76,7 @@ async def test_what_cannot_be_read_is_refused_before_it_costs_a_worker():
 
 
 async def test_a_document_that_takes_too_long_ends_its_worker_and_no_other():
-    async with parser_with(parse_seconds=0.5) as parser:
+    async with parser_with(parse_seconds=1.0) as parser:
         await parser.parse(b"x")
         [worker] = workers()
         assert await refusal(parser, SLOW_PAGE, media_type="text/html") == "too_slow"
