@@ -167,6 +167,8 @@ def server_environment(upstream_url: str) -> dict[str, str]:
         "SUMMARY_LLM_API_KEY": key,
         "SUMMARY_LLM_MODEL_NAME": model,
         "SERPER_BASE_URL": upstream_url,
+        "PAGE_READER": "jina",
+        "SANDBOX": "off",
         "SERPER_API_KEY": key,
         "JINA_BASE_URL": f"{upstream_url}/reader",
         "JINA_API_KEY": key,

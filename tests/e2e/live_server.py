@@ -44,6 +44,7 @@ def upstream_settings(upstream: SimulatedUpstream) -> dict[str, str]:
         "SERPER_API_KEY": "search-key",
         "SERPER_BASE_URL": upstream.base_url,
         "JINA_BASE_URL": f"{upstream.base_url}/reader",
+        "PAGE_READER": "jina",
         "SUMMARY_LLM_BASE_URL": f"{upstream.base_url}/v1",
         "SUMMARY_LLM_MODEL_NAME": "simulated",
     }
@@ -62,6 +63,8 @@ class LiveServer:
             "PORT": "0",
             "LOG_LEVEL": "warning",
             "SHUTDOWN_GRACE_SECONDS": "0.2",
+            "SANDBOX": "off",
+            **({} if "SERPER_BASE_URL" in environment else {"WEB_ACCESS": "false"}),
             **environment,
         }
         self._stderr_path = data_dir.with_suffix(".stderr")

@@ -79,7 +79,7 @@ async def test_server_says_what_it_is_and_stops_on_a_signal_with_code_0(open_ser
     async with open_server(PIPELINE_POOL_SIZE="2", SERVER_API_KEYS="team:team-key") as server:
         told = dict(re.split(r"  +", line, maxsplit=1) for line in server.start_output if "  " in line)
         assert told["model"].startswith("builtin: no language model")
-        assert told["tools"] == "search_documents, read_document"
+        assert told["tools"] == "search_documents, read_document; no run_python: SANDBOX is off"
         assert Path(told["data directory"]).is_absolute()
         assert told["pool"] == "2 pipelines; 10 runs at once, 100 may wait"
         assert told["access"] == "with a key"

@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr
 from thinkpool_server import auth
 from thinkpool_server.auth import KeyRing
-from thinkpool_server.settings import ServerKey
+from thinkpool_server.setting_values import ServerKey
 from thinkpool_server.testing.memory_service import MemoryRunService
 from thinkpool_server.testing.scripts import completed_run
 from thinkpool_server.testing.serving import served

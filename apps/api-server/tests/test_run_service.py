@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from thinkpool_server.engine import DbosEngine, EngineLimits
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
 from thinkpool_server.event_log import EventLog
 from thinkpool_server.event_log.store import StoredRun
-from thinkpool_server.housekeeping import Housekeeping
+from thinkpool_server.housekeeping import Housekeeping, Sweep
 from thinkpool_server.run_service import EventLogRunService, _run_id, ticket_of
 from thinkpool_server.runs import RunRecord, Submission, Tenant
 from thinkpool_server.service_statistics import PoolFigures, ServiceStatistics
@@ -107,6 +107,10 @@ class ObedientPipeline:
         pass
 
 
+async def no_sweep(unfinished: Callable[[], Awaitable[Collection[RunId]]]) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class World:
     service: EventLogRunService
@@ -117,9 +121,9 @@ class World:
     pool: PipelinePool
     pipelines: Pipelines
 
-    def housekeeping(self, *, retention_seconds: float = 1e9) -> Housekeeping:
+    def housekeeping(self, *, sweep: Sweep = no_sweep, retention_seconds: float = 1e9) -> Housekeeping:
         return Housekeeping(
-            self.service, self.log, self.engine, queue_timeout_seconds=1e9, retention_seconds=retention_seconds
+            self.service, self.log, self.engine, sweep, queue_timeout_seconds=1e9, retention_seconds=retention_seconds
         )
 
     async def submit(self, text: str, **fields: object) -> RunRecord:
@@ -521,6 +525,20 @@ async def test_housekeeping_deletes_what_is_past_its_retention_and_answers_expir
     await world.housekeeping(retention_seconds=-1.0).expire()
     with pytest.raises((UnknownRun, EventsExpired)):
         await world.service.get(A, record.run_id)
+
+
+async def test_housekeeping_sweeps_for_what_no_unfinished_run_can_claim(world: World) -> None:
+    ended, going = await world.submit("why?"), await world.submit("wait")
+    await world.ended(ended.run_id)
+    swept: asyncio.Future[Collection[RunId]] = asyncio.get_running_loop().create_future()
+
+    async def sweep(unfinished: Callable[[], Awaitable[Collection[RunId]]]) -> None:
+        swept.set_result(await unfinished())
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        keeping = group.create_task(world.housekeeping(sweep=sweep).run())
+        assert await swept == {going.run_id}
+        keeping.cancel()
 
 
 async def test_a_foreground_run_that_nobody_reads_is_cancelled_and_a_read_one_is_not(world: World) -> None:

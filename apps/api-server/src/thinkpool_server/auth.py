@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from thinkpool_server.error_responses import Failure, respond
 from thinkpool_server.runs import Tenant
-from thinkpool_server.settings import ServerKey
+from thinkpool_server.setting_values import ServerKey
 
 DEFAULT_TENANT = Tenant("default")
 """Everybody, on an open server."""

@@ -11,6 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from thinkpool_pipeline.errors import ConfigurationError
 
@@ -36,6 +37,14 @@ class DataDirectory:
     def run_database(self) -> Path:
         """The event log's and the engine's SQLite file."""
         return self.path / "runs.db"
+
+    @property
+    def deployment(self) -> str:
+        """An id of what uses this directory, kept in it: what marks the deployment's things at other services."""
+        file = self.path / "deployment-id"
+        if not file.exists():
+            file.write_text(f"thinkpool-{uuid4().hex}", encoding="utf-8")
+        return file.read_text(encoding="utf-8").strip()
 
     @property
     def knowledge_index(self) -> Path:

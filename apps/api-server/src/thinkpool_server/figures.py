@@ -12,6 +12,7 @@ from thinkpool_server.admission import Admission
 from thinkpool_server.event_log import EventLog
 from thinkpool_server.service_statistics import KnowledgeFigures, PoolFigures, ServiceStatistics, UpstreamFigures
 from thinkpool_server.supervisor import Supervisor
+from thinkpool_server.toolbox import Toolbox
 
 ENGINE_NAME = "dbos-sqlite"
 
@@ -26,6 +27,7 @@ class FigureSources:
     supervisor: Supervisor
     outward: Outward
     knowledge: KnowledgeBase
+    toolbox: Toolbox
     slots: int
     """How many runs may execute at once in the whole deployment."""
 
@@ -54,6 +56,7 @@ class FigureSources:
             knowledge=KnowledgeFigures(
                 state="ready" if index.is_ready else "indexing", documents=index.documents, passages=index.passages
             ),
+            tools=self.toolbox.figures(),
             is_started=pool.idle + pool.in_use > 0,
             is_draining=self.log.is_draining,
             is_database_ok=self.log.is_writable,

@@ -2,6 +2,10 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Collection
+from typing import TypeAlias
+
+from thinkpool_pipeline.values import RunId
 
 from thinkpool_server.engine import Engine
 from thinkpool_server.errors import StoreUnavailable
@@ -17,6 +21,10 @@ EXPIRED_AT_ONCE = 100
 """Runs deleted in one transaction: writers wait no longer than that takes."""
 
 
+Sweep: TypeAlias = Callable[[Callable[[], Awaitable[Collection[RunId]]]], Awaitable[None]]
+"""Ends what no unfinished run can claim; asks for those once it knows what there is."""
+
+
 class Housekeeping:
     """One task for all of it."""
 
@@ -25,6 +33,7 @@ class Housekeeping:
         service: EventLogRunService,
         log: EventLog,
         engine: Engine,
+        sweep: Sweep,
         *,
         queue_timeout_seconds: float,
         retention_seconds: float,
@@ -32,6 +41,7 @@ class Housekeeping:
         self._service = service
         self._log = log
         self._engine = engine
+        self._sweep = sweep
         self._queue_timeout_seconds = queue_timeout_seconds
         self._retention_seconds = retention_seconds
 
@@ -54,6 +64,10 @@ class Housekeeping:
         if ticks % EXPIRY_EVERY_TICKS == 1:
             await self._service.release_ended()
             await self.expire()
+            await self._sweep(self._unfinished)
+
+    async def _unfinished(self) -> Collection[RunId]:
+        return {run.record.run_id for run in await self._log.unfinished()}
 
     async def expire(self) -> None:
         """Deletes what is past its retention."""

@@ -114,11 +114,6 @@ class Runtime(Protocol):
         ...
 
     @property
-    def tool_names(self) -> tuple[str, ...]:
-        """What runs may call."""
-        ...
-
-    @property
     def version(self) -> str:
         """The server's release."""
         ...

@@ -7,19 +7,22 @@ and only then do the clients close that the runs were using.
 import asyncio
 import platform
 import time
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from thinkpool_pipeline.events import RunEvent
 from thinkpool_pipeline.knowledge import KnowledgeBase
 from thinkpool_pipeline.loop import LoopSettings
-from thinkpool_pipeline.outward import Outward, open_outward
+from thinkpool_pipeline.outward import open_outward
+from thinkpool_pipeline.parsing import open_parser
 from thinkpool_pipeline.pipeline import ResearchPipeline
 from thinkpool_pipeline.pool import PipelinePool
-from thinkpool_pipeline.tools.manager import LocalToolManager
+from thinkpool_pipeline.protocols import Model
 
 from thinkpool_server.admission import Admission
 from thinkpool_server.data_directory import DataDirectory, hold_data_directory
@@ -33,7 +36,7 @@ from thinkpool_server.run_service import EventLogRunService, ticket_of
 from thinkpool_server.runs import RunRecord, Tenant
 from thinkpool_server.settings import Settings
 from thinkpool_server.supervisor import Supervisor
-from thinkpool_server.toolbox import knowledge_directory, make_models, make_tools
+from thinkpool_server.toolbox import Toolbox, make_models, open_toolbox
 
 PACKAGE = "thinkpool-server"
 
@@ -48,7 +51,7 @@ class ServerRuntime:
     settings: Settings
     metrics: Metrics
     model_names: tuple[str, ...]
-    tool_names: tuple[str, ...]
+    toolbox: Toolbox
     version: str
     log: EventLog
     engine: DbosEngine
@@ -76,13 +79,17 @@ async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncG
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(hold_data_directory(settings.data_dir, url=url))
         outward = await stack.enter_async_context(open_outward())
+        parser = await stack.enter_async_context(open_parser())
         knowledge = await stack.enter_async_context(
             KnowledgeBase(knowledge_directory(settings), directory.knowledge_index)
         )
-        tool_names = tuple(tool.spec.name for tool in make_tools(settings, outward, knowledge))
-        metrics = Metrics(settings.metrics_namespace, tool_names)
+        toolbox = await stack.enter_async_context(
+            open_toolbox(settings, outward, knowledge, parser, deployment=directory.deployment)
+        )
+        models = make_models(settings, outward)
+        metrics = Metrics(settings.metrics_namespace, toolbox.tool_names())
         log = await stack.enter_async_context(_open_log(directory, metrics))
-        pool = await stack.enter_async_context(_make_pool(settings, outward, knowledge))
+        pool = await stack.enter_async_context(_make_pool(settings, models, toolbox))
         unfinished = await log.unfinished()
         admission = await _restore_admission(settings, log, unfinished)
         supervisor = Supervisor(log, pool, admission, replica=platform.node())
@@ -96,6 +103,7 @@ async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncG
             supervisor=supervisor,
             outward=outward,
             knowledge=knowledge,
+            toolbox=toolbox,
             slots=settings.max_concurrent_requests,
         )
         service = EventLogRunService(
@@ -110,8 +118,8 @@ async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncG
             service=service,
             settings=settings,
             metrics=metrics,
-            model_names=tuple(make_models(settings, outward)),
-            tool_names=tool_names,
+            model_names=tuple(models),
+            toolbox=toolbox,
             version=version(PACKAGE),
             log=log,
             engine=engine,
@@ -147,6 +155,7 @@ def _housekeeping(runtime: ServerRuntime) -> Housekeeping:
         runtime.service,
         runtime.log,
         runtime.engine,
+        runtime.toolbox.sweep,
         queue_timeout_seconds=runtime.settings.queue_timeout_seconds,
         retention_seconds=runtime.settings.run_retention_hours * 3600,
     )
@@ -165,22 +174,25 @@ async def _open_log(directory: DataDirectory, metrics: Metrics) -> AsyncGenerato
         log.close()
 
 
-def _make_pool(settings: Settings, outward: Outward, knowledge: KnowledgeBase) -> PipelinePool:
-    models = make_models(settings, outward)
+def _make_pool(settings: Settings, models: Mapping[str, Model], toolbox: Toolbox) -> PipelinePool:
     loop_settings = LoopSettings(
         context_tokens=settings.model_context_tokens,
         keep_tool_results=settings.keep_tool_results,
         tool_parallelism=settings.tool_parallelism,
         call_timeout_seconds=max(settings.model_total_seconds, settings.tool_timeout_seconds) + _CALL_SLACK_SECONDS,
+        subtopic_share=settings.subtopic_budget_share if settings.research_subtopics else 0.0,
+        secrets=tuple(settings.secrets),
     )
 
     async def make(number: int) -> ResearchPipeline:
-        tools = LocalToolManager(
-            make_tools(settings, outward, knowledge), call_timeout_seconds=settings.tool_timeout_seconds
-        )
-        return ResearchPipeline(number, models, settings.model_name, tools, loop_settings)
+        return ResearchPipeline(number, models, settings.model_name, toolbox.open_manager(), loop_settings)
 
     return PipelinePool(make, settings.pipeline_pool_size, max_runs=settings.pipeline_max_runs)
+
+
+def knowledge_directory(settings: Settings) -> Path:
+    """The documents that runs may search: the operator's, else the project's own."""
+    return settings.knowledge_dir or Path(str(files("thinkpool_server") / "docs"))
 
 
 def _limits(settings: Settings) -> EngineLimits:

@@ -58,6 +58,35 @@ class KnowledgeFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class McpServerFigures:
+    """One MCP server."""
+
+    name: str
+    transport: Literal["stdio", "http"]
+    sessions_open: int
+    sessions_expected: int
+    tools: int
+    """On offer."""
+    losses: int
+    """Sessions that ended by themselves, since the start."""
+    last_error: str = ""
+    """Why a session is not open; one line, without addresses and secrets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolFigures:
+    """What runs may call."""
+
+    offered: tuple[str, ...] = ()
+    """By name; the tools of MCP servers are counted with their server."""
+    missing: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Why a tool is not offered now, by its name."""
+    sandbox: str | None = None
+    """Where code runs: `e2b` or `local`; None where it does not."""
+    mcp_servers: tuple[McpServerFigures, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStatistics:
     """The whole service."""
 
@@ -79,6 +108,7 @@ class ServiceStatistics:
     """Steps begun again because an earlier attempt left them half done, since the start."""
     upstreams: tuple[UpstreamFigures, ...] = ()
     knowledge: KnowledgeFigures = field(default_factory=KnowledgeFigures)
+    tools: ToolFigures = field(default_factory=ToolFigures)
     is_started: bool = True
     """Whether the first pipeline is ready."""
     is_draining: bool = False

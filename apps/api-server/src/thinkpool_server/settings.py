@@ -111,6 +111,9 @@ class Settings(BaseSettings):
     jina_base_url: Url = Field(
         default="https://r.jina.ai", description="Jina Reader, or what speaks like it; set, it needs no key."
     )
+    page_reader: Annotated[Literal["auto", "jina", "direct"], BeforeValidator(lower)] = Field(
+        default="auto", description="Who reads pages: Jina Reader if set up, then the server itself; or one of them."
+    )
     allow_model_urls: bool = Field(
         default=False,
         description="Whether a model may read addresses that neither the user, a search nor a page gave: it may leak.",
@@ -270,7 +273,8 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":
         _require(
-            self.base_url is not None or (not self.api_key and self.default_model_name in (None, "builtin")),
+            self.base_url is not None
+            or (not self.api_key and (bool(self.extra_models) or self.default_model_name in (None, "builtin"))),
             "BASE_URL should be set when API_KEY or DEFAULT_MODEL_NAME is",
         )
         _require(
@@ -292,6 +296,10 @@ class Settings(BaseSettings):
         _require(
             self.keep_tool_results != 0,
             "KEEP_TOOL_RESULTS should be at least 1, or -1 to keep all",
+        )
+        _require(
+            self.page_reader != "jina" or self.has_jina,
+            "JINA_API_KEY should be set when PAGE_READER is jina",
         )
         _require(
             self.sandbox != "e2b" or bool(self.e2b_api_key),

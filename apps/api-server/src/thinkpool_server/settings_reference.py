@@ -36,6 +36,7 @@ def _bounds(field: FieldInfo) -> str:
 _KINDS: Mapping[str, str] = {
     "<class 'bool'>": "`true` or `false`",
     "typing.Literal['auto', 'native', 'mcp_xml']": "`auto`, `native` or `mcp_xml`",
+    "typing.Literal['auto', 'jina', 'direct']": "`auto`, `jina` or `direct`",
     "typing.Literal['auto', 'e2b', 'local', 'off']": "`auto`, `e2b`, `local` or `off`",
     "typing.Literal['debug', 'info', 'warning', 'error']": "`debug`, `info`, `warning` or `error`",
 }

@@ -9,6 +9,7 @@ from thinkpool_server.cli.local_run import open_local_run
 from thinkpool_server.cli.serving import listening_socket, reachable_url, serve
 from thinkpool_server.protocols import Runtime
 from thinkpool_server.runtime import build_runtime
+from thinkpool_server.service_statistics import ToolFigures
 from thinkpool_server.settings import Settings
 
 
@@ -34,8 +35,10 @@ async def serve_runtime(settings: Settings) -> None:
 @asynccontextmanager
 async def open_own_run(settings: Settings, question: str) -> AsyncGenerator[AskedRun]:
     """A run in this process."""
-    async with build_runtime(settings) as runtime, open_local_run(runtime, question) as run:
-        yield run
+    async with build_runtime(settings) as runtime:
+        await runtime.toolbox.settled()
+        async with open_local_run(runtime, question) as run:
+            yield run
 
 
 def greeting(runtime: Runtime, url: str) -> list[str]:
@@ -45,10 +48,21 @@ def greeting(runtime: Runtime, url: str) -> list[str]:
     return [
         f"ThinkPool {runtime.version}",
         f"model           {settings.model_name}{endpoint}",
-        f"tools           {', '.join(runtime.tool_names) or 'none'}",
+        f"tools           {_tools(runtime.service.statistics().tools)}",
         f"data directory  {settings.data_dir.resolve()}",
         f"pool            {settings.pipeline_pool_size} pipelines; {settings.max_concurrent_requests} runs at once, "
         f"{settings.max_queued_requests} may wait",
         f"access          {'with a key' if settings.server_api_keys else 'open to whoever reaches it'}",
         f"listening on {url}",
     ]
+
+
+def _tools(figures: ToolFigures) -> str:
+    servers = [f"{server.name} (MCP)" for server in figures.mcp_servers]
+    offered = ", ".join([*figures.offered, *servers]) or "none"
+    reasons = dict.fromkeys(figures.missing.values())
+    return "; ".join([offered, *(f"{_missing(figures, reason)}: {reason}" for reason in reasons)])
+
+
+def _missing(figures: ToolFigures, reason: str) -> str:
+    return "no " + ", ".join(name for name, why in figures.missing.items() if why == reason)

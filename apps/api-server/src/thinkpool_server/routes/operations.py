@@ -31,7 +31,10 @@ async def health(runtime: CurrentRuntime) -> Response:
         "open_streams": figures.open_streams,
         "engine": figures.engine,
         "models": list(runtime.model_names),
-        "tools": list(runtime.tool_names),
+        "tools": list(figures.tools.offered),
+        "tools_missing": dict(figures.tools.missing),
+        "sandbox": figures.tools.sandbox,
+        "mcp_servers": [asdict(server) for server in figures.tools.mcp_servers],
         "knowledge": asdict(figures.knowledge),
     }
     return Response(orjson.dumps(body), media_type="application/json")

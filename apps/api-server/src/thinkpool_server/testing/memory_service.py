@@ -228,7 +228,6 @@ class MemoryRuntime:
     settings: Settings
     metrics: Metrics
     model_names: tuple[str, ...] = ("builtin", "org/other")
-    tool_names: tuple[str, ...] = ("search_documents",)
     version: str = "0"
 
 

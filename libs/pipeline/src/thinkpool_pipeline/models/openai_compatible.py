@@ -5,7 +5,7 @@ a provider, which is the outward layer's. Retries happen there; a reply that bre
 retracted before it starts again.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from thinkpool_pipeline.errors import (
     ModelContextExceeded,
@@ -41,13 +41,11 @@ from thinkpool_pipeline.values import ModelReply, ModelRequest, Retraction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenAICompatibleSettings:
-    """Where the model is, and how long it may take."""
+    """Where the model is, and how long it may take. Its keys are the upstream's."""
 
     base_url: str
     """What `/chat/completions` is put behind, such as `http://127.0.0.1:8001/v1`."""
     model_name: str
-    api_key: str = field(default="", repr=False)
-    """Empty to send none."""
     idle_seconds: float = 120.0
     """The longest silence: before the first token as between two."""
     total_seconds: float = 900.0
@@ -99,8 +97,6 @@ class OpenAICompatibleModel:
             "accept-encoding": "identity",
             **call_headers(request.run_id, request.step),
         }
-        if settings.api_key:
-            headers["authorization"] = f"Bearer {settings.api_key}"
         total_seconds = settings.total_seconds
         if request.deadline_seconds is not None:
             total_seconds = min(total_seconds, request.deadline_seconds)
@@ -111,6 +107,8 @@ class OpenAICompatibleModel:
             idle_seconds=settings.idle_seconds,
             max_body_bytes=settings.max_reply_bytes,
             headers=headers,
+            key_header="authorization",
+            key_prefix="Bearer ",
             content=chat_body(request, model=request.model or settings.model_name, base_url=settings.base_url),
         )
 
