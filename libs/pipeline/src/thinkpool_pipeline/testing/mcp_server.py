@@ -268,11 +268,9 @@ class Tools:
         return _text("grown")
 
     async def do_babble(self, given: Json, _: object) -> Json:
-        """Writes to its standard output what is no message, at length, if it is told so without end of line."""
-        end = "" if given.get("is_one_line") else "\n"
-        for _ in range(int(given["lines"])):
-            sys.stdout.write("neither here nor there" + end)
-        sys.stdout.flush()
+        """Writes so many characters to its standard output that are no message, as one line or as many."""
+        line = "x" * 60 + ("" if given.get("is_one_line") else "\n")
+        sys.stdout.write(line * (int(given["characters"]) // 60) + "\n")
         return _text("babbled")
 
     async def do_halves(self, _given: Json, _: object) -> Json:

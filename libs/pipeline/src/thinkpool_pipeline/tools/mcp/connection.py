@@ -28,7 +28,15 @@ from pydantic import ValidationError
 
 from thinkpool_pipeline.outward import BodyTooLarge, OutwardError, Unreadable
 from thinkpool_pipeline.tools.mcp.config import McpServer
-from thinkpool_pipeline.tools.mcp.failures import BROKEN, TOO_LONG, Refusal, SessionLost, plain_reason
+from thinkpool_pipeline.tools.mcp.failures import (
+    BROKEN,
+    NOT_TAKEN,
+    TOO_LONG,
+    NotTaken,
+    Refusal,
+    SessionLost,
+    plain_reason,
+)
 from thinkpool_pipeline.tools.mcp.http import HttpTransport
 from thinkpool_pipeline.tools.mcp.listing import MAX_PAGES, MAX_TOOLS, RemoteTool, remote_tool
 from thinkpool_pipeline.tools.mcp.results import one_line
@@ -157,9 +165,10 @@ class Connection:
         except MCPError as error:
             if error.code == TOO_LONG:
                 raise BodyTooLarge(limit_bytes=self._max_bytes) from None
-            if error.code in (BROKEN, CONNECTION_CLOSED):
+            if error.code in (BROKEN, NOT_TAKEN, CONNECTION_CLOSED):
                 self._signals.doubt()
-                raise SessionLost(_lost_reason(error)) from None
+                kind = NotTaken if error.code == NOT_TAKEN else SessionLost
+                raise kind(_lost_reason(error)) from None
             return Refusal(code=error.code, text=one_line(error.message))
         except ValidationError:  # its words hold the server's
             raise Unreadable("The reply does not follow the protocol.", is_worth_retrying=False) from None
@@ -169,12 +178,12 @@ def failure_reason(error: BaseException) -> str:
     """Why a session could not be opened or kept, in our own words: no address, argument or header in them."""
     while isinstance(error, BaseExceptionGroup):
         error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
-    if isinstance(error, SessionLost):
+    if isinstance(error, SessionLost | NotTaken):
         return error.reason
     if isinstance(error, OutwardError):
         return str(error)
     if isinstance(error, MCPError):
-        is_lost = error.code in (BROKEN, CONNECTION_CLOSED)
+        is_lost = error.code in (BROKEN, NOT_TAKEN, CONNECTION_CLOSED)
         return _lost_reason(error) if is_lost else f"the server refuses a session (error {error.code})"
     if isinstance(error, OSError):
         return f"it cannot be started or reached ({type(error).__name__})"
@@ -182,7 +191,7 @@ def failure_reason(error: BaseException) -> str:
 
 
 def _lost_reason(error: MCPError) -> str:
-    return plain_reason(error.message) if error.code == BROKEN else "it broke off"
+    return "it broke off" if error.code == CONNECTION_CLOSED else plain_reason(error.message)
 
 
 def _remote_tool(tool: Tool) -> RemoteTool:

@@ -1,7 +1,8 @@
 """What goes wrong between us and a server, in the outward layer's terms. No message holds a word of the server's.
 
 OutwardError
-├── SessionLost       the connection ended, or makes no sense any more, while a call was out
+├── SessionLost       the session ended while a call was out: whether the call was made is not known
+├── NotTaken          the server did not take the call, and may be asked again
 └── NotConnected      there is no session now: nothing was sent
 """
 
@@ -12,6 +13,8 @@ from thinkpool_pipeline.outward import OutwardError
 
 BROKEN = -32_097
 """The JSON-RPC error we put in the place of an answer that never came, with the reason as its message."""
+NOT_TAKEN = -32_095
+"""The same of a request that the server surely did not take."""
 TOO_LONG = -32_096
 """The JSON-RPC error we put in the place of an answer that is larger than we take; """
 
@@ -36,6 +39,18 @@ class SessionLost(OutwardError):
         """In our own words, for status and logs."""
 
 
+class NotTaken(OutwardError):
+    """The server did not take the call: asking again does nothing twice."""
+
+    kind = "unavailable"
+    is_outage = True
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The server did not take the call ({reason}).", max_retries=2)
+        self.reason = reason
+        """In our own words."""
+
+
 class NotConnected(OutwardError):
     """There is no session now."""
 
@@ -43,7 +58,7 @@ class NotConnected(OutwardError):
     is_outage = True
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"There is no connection now ({reason or 'not yet made'}); it is being made again.")
+        super().__init__(f"There is no connection now ({reason or 'it is being made'}).")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCResponse
 
 from thinkpool_pipeline.tools.mcp.config import McpServer
-from thinkpool_pipeline.tools.mcp.failures import BROKEN, TOO_LONG
+from thinkpool_pipeline.tools.mcp.failures import BROKEN, NOT_TAKEN, TOO_LONG
 from thinkpool_pipeline.tools.mcp.signals import Signals
 from thinkpool_pipeline.tools.mcp.wire import fitted, lenient_json
 
@@ -31,6 +31,9 @@ SILENCE_SECONDS = 300.0
 FAREWELL_SECONDS = 2.0
 """For telling the server that the session is over."""
 
+_READ_SECONDS = {"GET": None, "DELETE": FAREWELL_SECONDS}
+"""The stream that the server itself opens things on may be silent for as long as it likes."""
+_NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 _EVENT_STREAM = "text/event-stream"
 _NO_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=15.0)
 
@@ -80,8 +83,8 @@ class _Guard(httpx2.AsyncBaseTransport):
         self._max_bytes = max_bytes
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        if request.method == "GET":  # the server's own stream: it may be silent for as long as it likes
-            request.extensions["timeout"] = {**request.extensions.get("timeout", {}), "read": None}
+        if request.method in _READ_SECONDS:
+            request.extensions["timeout"] = {"connect": FAREWELL_SECONDS, "read": _READ_SECONDS[request.method]}
         if request.method != "POST":
             return await self._wire.handle_async_request(request)
         try:
@@ -89,7 +92,8 @@ class _Guard(httpx2.AsyncBaseTransport):
             return await self._checked(request, reply)
         except httpx2.TransportError as error:
             self._signals.doubt()
-            return _failed(request, BROKEN, type(error).__name__)
+            code = NOT_TAKEN if isinstance(error, _NEVER_SENT) else BROKEN
+            return _failed(request, code, type(error).__name__)
 
     async def aclose(self) -> None:
         await self._wire.aclose()
@@ -104,8 +108,8 @@ class _Guard(httpx2.AsyncBaseTransport):
         if content is None:
             return _failed(request, TOO_LONG, "too long")
         if reply.status_code == 404 and MCP_SESSION_ID in request.headers:
-            self._signals.lose("the server no longer knows the session")
-            return _failed(request, BROKEN, "session gone")
+            self._signals.doubt()
+            return _failed(request, NOT_TAKEN, "the server no longer knows the session")
         if reply.status_code >= 400 and not _is_json_error(content):
             self._signals.doubt()
             return _failed(request, BROKEN, f"status {reply.status_code}")

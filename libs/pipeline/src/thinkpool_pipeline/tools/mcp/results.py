@@ -50,7 +50,7 @@ def tool_output(result: JsonObject, origin: Origin, limits: ResultLimits) -> Too
     passages = (Passage(document=document, title=title, text=text, is_own_work=not origin.is_trusted),) if text else ()
     is_empty = not passages and not answer.files
     return ToolOutput(
-        text="The tool answered with nothing." if is_empty else "\n".join(answer.notes),
+        text="\n".join(answer.notes) or ("The tool answered with nothing." if is_empty else ""),
         passages=passages,
         summary=_summary(text, len(answer.files)),
         is_empty=is_empty,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from thinkpool_pipeline.outward import DeadlinePassed, OutwardError, Timing
 from thinkpool_pipeline.outward.shared_cache import SharedTasks
 from thinkpool_pipeline.tools.mcp.config import McpServer
-from thinkpool_pipeline.tools.mcp.failures import NotConnected, Refusal, SessionLost
+from thinkpool_pipeline.tools.mcp.failures import NotConnected, NotTaken, Refusal, SessionLost
 from thinkpool_pipeline.tools.mcp.listing import RemoteTool
 from thinkpool_pipeline.tools.mcp.signals import Signals
 from thinkpool_pipeline.values import JsonObject
@@ -83,11 +83,13 @@ class McpSession:
         self._tools: tuple[RemoteTool, ...] | None = None
         self._connection: Connection | None = None
         self._signals = Signals()
-        self._came_up = asyncio.Event()
         self._opened_at: float | None = None
         self._heard_at = 0.0
         self._failures = 0
         self._in_flight = 0
+        self._is_closed = False
+        self.came_up = asyncio.Event()
+        """Set while it is open."""
         self.settled = asyncio.Event()
         """Set once the first attempt to open it has come to an end, good or bad."""
         self.last_error = ""
@@ -120,6 +122,7 @@ class McpSession:
                 self._note_loss(reason)
                 await self._timing.sleep(self._wait_seconds())
         finally:
+            self._is_closed = True
             await self._tasks.aclose()
 
     async def call(
@@ -132,6 +135,7 @@ class McpSession:
 
         """
         connection = await self._up()
+        signals = self._signals
         call = self._tasks.start(connection.call_tool(tool.name, arguments, on_progress))
         call.add_done_callback(_look_at)
         self._in_flight += 1
@@ -144,27 +148,24 @@ class McpSession:
             self._in_flight -= 1
             if not call.done():
                 call.cancel()
-                self._signals.doubt()
-        return self._outcome(call, tool)
-
-    def _outcome(self, call: "asyncio.Task[JsonObject | Refusal]", tool: RemoteTool) -> JsonObject | Refusal:
+                signals.doubt()
         error = SessionLost("it was closed") if call.cancelled() else call.exception()
         if error is None:
             self._heard_at = self._timing.clock()
             return call.result()
-        self._signals.doubt()
+        signals.doubt()
         if isinstance(error, OutwardError) and not isinstance(error, SessionLost):
             raise error
         reason = error.reason if isinstance(error, SessionLost) else type(error).__name__
-        raise SessionLost(reason, is_repeatable=tool.is_repeatable) from None
+        raise SessionLost(signals.lost or reason, is_repeatable=tool.is_repeatable) from None
 
     async def _up(self) -> "Connection":
-        if self._connection is None and self._failures <= 1:
+        if self._connection is None and self._failures <= 1 and not self._is_closed:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.patience_seconds):
-                    await self._came_up.wait()
+                    await self.came_up.wait()
         if self._connection is None:
-            raise NotConnected(self.last_error)
+            raise NotConnected("it is closed" if self._is_closed else self.last_error)
         return self._connection
 
     async def _connect_once(self) -> str:
@@ -199,7 +200,7 @@ class McpSession:
             self._record.is_legacy = connection.is_legacy
             self._opened_at = self._heard_at = self._timing.clock()
             self._connection = connection
-            self._came_up.set()
+            self.came_up.set()
             self.settled.set()
             logger.info("The MCP server %s is connected, with %d tools", self.server.name, len(self.tools))
             async with asyncio.TaskGroup() as group:
@@ -226,14 +227,15 @@ class McpSession:
     async def _asked(self, asked: Awaitable[None], seconds: float) -> str:
         """Why the connection is of no more use, judging by what comes of asking; empty while it is.
 
-        A server may be at work and answer nobody else meanwhile: silence counts only when nothing is asked of it.
+        A server may be at work on one call and answer nobody else meanwhile: its silence counts when nothing is asked
+        of it, or when it has lasted for longer than any call may.
         """
         try:
             async with asyncio.timeout(seconds):
                 await asked
         except TimeoutError:
-            return "" if self._in_flight else "it does not answer"
-        except SessionLost as error:
+            return "" if self._in_flight and self._silent_seconds() < self.server.timeout_seconds else "it is silent"
+        except (SessionLost, NotTaken) as error:
             return error.reason
         except OutwardError as error:
             logger.warning("The MCP server %s: %s", self.server.name, error)
@@ -245,7 +247,10 @@ class McpSession:
         self._tools = self._record.tools = await connection.list_tools()
 
     def _is_quiet(self) -> bool:
-        return not self._in_flight and self._timing.clock() - self._heard_at >= self._settings.ping_seconds
+        return not self._in_flight and self._silent_seconds() >= self._settings.ping_seconds
+
+    def _silent_seconds(self) -> float:
+        return self._timing.clock() - self._heard_at
 
     def _is_legacy_tried(self) -> bool:
         """What is known is tried first; a server that then fails may be another, or may have died of being asked."""
@@ -255,7 +260,7 @@ class McpSession:
 
     def _go_down(self) -> None:
         self._connection = None
-        self._came_up.clear()
+        self.came_up.clear()
 
     async def _end(self, life: asyncio.Task[None]) -> None:
         for _ in range(2):

@@ -32,7 +32,7 @@ GRACE_SECONDS = 1.0
 """For the process to end by itself once its input is closed, and again after SIGTERM."""
 MAX_UNREAD_BYTES = 8 * 1024 * 1024
 """What may wait for a server to read it."""
-MAX_GARBAGE_BYTES = 64 * 1024 * 1024
+MAX_GARBAGE_BYTES = 32 * 1024 * 1024
 """What a server may write to its standard output between two messages, one that is too long included."""
 STDERR_BYTES = 4096
 """The end of its standard error, as much as is kept."""
@@ -159,14 +159,15 @@ class StdioTransport:
         logger.debug("The MCP server %s ended; its standard error: %r", self._server.name, bytes(self._child.stderr))
 
     async def _stop(self) -> None:
-        """Closes its input, then asks it to end, then ends it."""
+        """Closes its input, then asks it to end, then ends it; one that is of no more use is asked at once."""
         stdin = self._transport.get_pipe_transport(0)
         assert stdin is not None
         stdin.close()
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        if not self._signals.lost:
             await self._exit()
+        for number in (signal.SIGTERM, signal.SIGKILL):
             self._signal(number)
-        await self._exit()
+            await self._exit()
 
     async def _exit(self) -> None:
         """Returns when the process has ended, or after the grace."""
