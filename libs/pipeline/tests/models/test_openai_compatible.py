@@ -15,7 +15,7 @@ from thinkpool_pipeline.errors import (
 )
 from thinkpool_pipeline.models.openai_compatible import OpenAICompatibleModel, OpenAICompatibleSettings
 from thinkpool_pipeline.models.reply_assembly import MAX_TOOL_CALLS
-from thinkpool_pipeline.outward import Outward, Timing, open_outward
+from thinkpool_pipeline.outward import Outward, Timing, UpstreamSettings, open_outward
 from thinkpool_pipeline.testing.conformance import check_failing_model, check_model
 from thinkpool_pipeline.testing.loopback import (
     Exchange,
@@ -106,10 +106,12 @@ async def outward() -> AsyncIterator[Outward]:
 
 @pytest.fixture
 def model_at(outward: Outward) -> Callable[..., OpenAICompatibleModel]:
-    def model_at(service: Loopback, **changes: object) -> OpenAICompatibleModel:
-        values: dict[str, object] = {"api_key": "sk-secret", "idle_seconds": 5.0} | changes
+    def model_at(
+        service: Loopback, *, keys: tuple[str, ...] = ("sk-secret",), **changes: object
+    ) -> OpenAICompatibleModel:
+        values: dict[str, object] = {"idle_seconds": 5.0} | changes
         settings = OpenAICompatibleSettings(base_url=f"{service.url}/v1/", model_name="m", **values)
-        return OpenAICompatibleModel(outward.upstream("model"), settings)
+        return OpenAICompatibleModel(outward.upstream("model", UpstreamSettings(keys=keys)), settings)
 
     return model_at
 
@@ -146,11 +148,20 @@ async def test_a_request_names_its_model_its_key_and_its_step(model_at):
     assert "idempotency-key" not in bare.headers
 
 
-async def test_without_a_key_none_is_sent_and_settings_never_show_one(model_at):
+async def test_without_a_key_none_is_sent(model_at):
     async with Loopback(stream(*HELLO, DONE)) as service:
-        await model_at(service, api_key="").complete(REQUEST)
+        await model_at(service, keys=()).complete(REQUEST)
     assert "authorization" not in service.received[0].headers
-    assert "sk-secret" not in repr(OpenAICompatibleSettings(base_url="", model_name="", api_key="sk-secret"))
+
+
+async def test_when_every_key_is_refused_the_error_says_that_it_is_the_keys(model_at):
+    async with Loopback(answer(status=401)) as service:
+        model = model_at(service, keys=("sk-one", "sk-two"))
+        for _ in range(2):
+            with pytest.raises(ModelRefused) as refused:
+                await model.complete(REQUEST)
+            assert "sk-" not in refused.value.message
+    assert len(service.received) == 2
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])

@@ -25,6 +25,7 @@ from thinkpool_pipeline.outward import (
     Body,
     BodyTooLarge,
     DeadlinePassed,
+    KeysExhausted,
     OutwardCall,
     OutwardError,
     RateLimited,
@@ -198,6 +199,8 @@ def _model_error(error: OutwardError) -> ModelError:
             return ModelRateLimited(retry_after_seconds=error.retry_after_seconds)
         case Refused():
             return ModelRefused(f"{ModelRefused()} (status {error.status})")
+        case KeysExhausted():
+            return ModelRefused("The model's endpoint accepts none of its keys.")
         case Unreadable() | BodyTooLarge():
             return ModelReplyInvalid(str(error))
         case Unavailable():
