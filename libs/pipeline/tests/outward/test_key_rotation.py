@@ -60,7 +60,8 @@ async def test_a_call_that_names_no_header_carries_no_key_and_a_provider_without
     async with Loopback(answer(b"fine")) as service:
         await keyed.send(call_to(service.url), read)
         await outward.upstream("reader").send(call(service), read)
-    assert keys_used(service) == ["", ""]
+    assert not {value for request in service.received for value in request.headers.values()} & set(KEYS)
+    assert all("x-api-key" not in request.headers for request in service.received)
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 429])
@@ -221,6 +222,16 @@ async def test_no_key_is_in_any_text_about_the_provider_or_its_errors(keyed, out
                 texts += [str(error), repr(error)]
                 error = error.__cause__ or error.__context__
     assert not [text for text in texts if "key-" in text.replace("keys", "")]
+
+
+async def test_a_request_that_the_service_forbids_to_all_is_refused_and_the_next_one_has_its_keys(keyed, call, read):
+    async with Loopback(*[answer(b"fine")] * 3, *[answer(status=403)] * 3, answer(b"fine")) as service:
+        for _ in range(3):
+            await keyed.send(call(service), read)
+        with pytest.raises(Refused):
+            await keyed.send(call(service), read)
+        assert keyed.statistics().keys_resting == 0
+        assert await keyed.send(call(service), read) == b"fine"
 
 
 async def test_a_dead_service_is_unavailable_whatever_the_keys(keyed, call, read):

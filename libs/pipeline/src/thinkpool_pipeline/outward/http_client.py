@@ -78,11 +78,11 @@ def resolved(host: str, port: int, addresses: Sequence[str]) -> list[ResolveResu
 @asynccontextmanager
 async def open_http_client(context: ssl.SSLContext) -> AsyncGenerator[httpx.AsyncClient]:
     """A client for services that the operator chose."""
-    lookup = NameLookup(threads=RESOLVER_THREADS)
+    resolver = _Resolver(NameLookup(threads=RESOLVER_THREADS))
     connector = aiohttp.TCPConnector(
         limit=0,
         ssl=context,
-        resolver=_Resolver(lookup),
+        resolver=resolver,
         keepalive_timeout=KEEPALIVE_SECONDS,
         ttl_dns_cache=DNS_CACHE_SECONDS,
     )
@@ -90,7 +90,7 @@ async def open_http_client(context: ssl.SSLContext) -> AsyncGenerator[httpx.Asyn
         async with client_over(connector, context) as client:
             yield client
     finally:
-        lookup.close()
+        await resolver.close()
 
 
 @asynccontextmanager

@@ -78,7 +78,7 @@ class _ElsewhereSocket(socket.socket):
         super().connect(self._connect(host, port))
 
 
-def _absolutely(lookup: NameLookup) -> Resolve:
+def _absolutely(lookup: Resolve) -> Resolve:
     """Looks a name up as it is, not as one of the operator's own domain."""
 
     async def resolve(host: str) -> Sequence[str]:
