@@ -20,7 +20,7 @@ DRAIN_SECONDS = 0.25
 """How long the end of a body may take once its reader has what it needs; longer, and the connection is given up."""
 DRAIN_BYTES = 65_536
 UNPACKED_AT_ONCE_BYTES = 65_536
-"""A bomb is noticed this many bytes past the cap at the latest."""
+"""A bomb is noticed this many bytes past the cap at the latest, and the event loop has its turn after each so many."""
 
 
 class Body:
@@ -34,7 +34,7 @@ class Body:
         assert isinstance(response.stream, httpx.AsyncByteStream)
         # The stream itself: httpx's own iterators cost as much again per chunk, and unpack without a bound.
         self._stream = aiter(response.stream)
-        self._unpack = _unpacker(response.headers.get("content-encoding", "identity").strip().lower())
+        self._unpacker = _unpacker(response.headers.get("content-encoding", "identity").strip().lower())
         self._max_bytes = max_bytes
         self._room_bytes = max_bytes
         self._heard = heard
@@ -53,14 +53,20 @@ class Body:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk = await anext(self._stream)
-        self._heard()
-        if self._unpack is not None:
-            chunk = self._unpack(chunk, self._room_bytes)
+        chunk = await self._next()
         self._room_bytes -= len(chunk)
         if self._room_bytes < 0:
             raise BodyTooLarge(limit_bytes=self._max_bytes)
         return chunk
+
+    async def _next(self) -> bytes:
+        unpacker = self._unpacker
+        if unpacker is not None and unpacker.rest:
+            await asyncio.sleep(0)
+            return unpacker.unpack(unpacker.rest)
+        chunk = await anext(self._stream)
+        self._heard()
+        return chunk if unpacker is None else unpacker.unpack(chunk)
 
     async def read(self) -> bytes:
         """The whole of it; raises as iterating does."""
@@ -77,20 +83,27 @@ class Body:
                         return
 
 
-def _unpacker(encoding: str) -> Callable[[bytes, int], bytes] | None:
+class _Unpacker:
+    """Unpacks bit by bit, as what comes in one piece may unpack to a thousand times as much."""
+
+    def __init__(self) -> None:
+        self._inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: gzip or zlib, by its header
+
+    @property
+    def rest(self) -> bytes:
+        """What is still to be unpacked of the piece in hand."""
+        return self._inflater.unconsumed_tail
+
+    def unpack(self, packed: bytes) -> bytes:
+        try:
+            return self._inflater.decompress(packed, UNPACKED_AT_ONCE_BYTES)
+        except zlib.error:
+            raise Unreadable("The reply is packed wrongly.") from None
+
+
+def _unpacker(encoding: str) -> _Unpacker | None:
     if encoding in ("identity", ""):
         return None
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise Unreadable("The reply is packed in a way that was not asked for.")
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: gzip or zlib, by its header
-
-    def unpack(packed: bytes, room_bytes: int) -> bytes:
-        try:
-            pieces = [inflater.decompress(packed, UNPACKED_AT_ONCE_BYTES)]
-            while inflater.unconsumed_tail and sum(map(len, pieces)) <= room_bytes:
-                pieces.append(inflater.decompress(inflater.unconsumed_tail, UNPACKED_AT_ONCE_BYTES))
-        except zlib.error:
-            raise Unreadable("The reply is packed wrongly.") from None
-        return b"".join(pieces)
-
-    return unpack
+    return _Unpacker()
