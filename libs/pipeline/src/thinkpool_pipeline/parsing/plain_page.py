@@ -27,9 +27,8 @@ _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 # The standard's way to parse nested elements is quadratic in their depth, and no real page comes near this.
 _DEEPEST_NESTING = 2_000
 _TAG = re.compile(r"<(/?)([a-z][a-z0-9]*)[^<>]*>?", re.IGNORECASE)
-_NEED_NO_END_TAG = _names(
-    "area base br col dd dt hr img input li link meta option p source tbody td tfoot th thead tr wbr"
-)
+_NEED_NO_END_TAG = "area|base|br|col|dd|dt|hr|img|input|li|link|meta|option|p|source|tbody|td|tfoot|th|thead|tr|wbr"
+_NESTING_TAG = re.compile(rf"<(/?)(?!(?:{_NEED_NO_END_TAG})\b)([a-z][a-z0-9]*)", re.IGNORECASE)
 
 
 def read_plainly(text: str, address: str = "", *, max_characters: int) -> ParsedDocument:
@@ -48,10 +47,8 @@ def read_plainly(text: str, address: str = "", *, max_characters: int) -> Parsed
 def _is_too_deep(text: str) -> bool:
     open_tags: Counter[str] = Counter()
     depth = 0
-    for match in _TAG.finditer(text):
+    for match in _NESTING_TAG.finditer(text):
         name = match.group(2).lower()
-        if name in _NEED_NO_END_TAG:
-            continue
         if not match.group(1):
             open_tags[name] += 1
             depth += 1
@@ -126,7 +123,7 @@ class _PlainReader:
             yield from self._flush()
             row = [_joined(cell.text(separator=" ")) for cell in node.iter() if cell.tag in ("td", "th")]
             self._rows.append(row)
-            self._room -= sum(map(len, row)) + len(row)
+            self._room -= sum(map(len, row)) + len(row) * len("| ") + len("\n")
         elif tag == "pre":
             yield from self._flush()
             listing = node.text().strip("\n")
@@ -168,6 +165,7 @@ class _PlainReader:
         self._inline.clear()
         self._links.clear()
         if text:
+            self._room -= len("\n\n")
             yield self._prefix + text
             self._prefix = ""
 

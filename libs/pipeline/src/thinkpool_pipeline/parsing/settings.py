@@ -31,7 +31,7 @@ class ParserSettings:
     """Child processes; each takes about 80 MB while it waits."""
     max_input_bytes: int = 25 * 1024 * 1024
     """Of one document."""
-    parse_seconds: float = 10.0
+    parse_seconds: float = 9.0
     """For one document; then its worker is killed."""
     start_seconds: float = 30.0
     """For a worker to get ready."""
