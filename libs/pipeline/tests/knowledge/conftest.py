@@ -1,6 +1,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from thinkpool_pipeline.knowledge import KnowledgeBase
@@ -20,7 +21,7 @@ async def opened(folder: Path, tmp_path: Path) -> AsyncIterator[Opened]:
     """Opens a knowledge base over `folder` with these files, indexed; it looks again only when it is told to."""
     async with AsyncExitStack() as exits:
 
-        async def opened(files: dict[str, str | bytes], **settings: float) -> KnowledgeBase:
+        async def opened(files: dict[str, str | bytes], **settings: Any) -> KnowledgeBase:
             for name, content in files.items():
                 path = folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from thinkpool_pipeline.knowledge.files import Stamp
-from thinkpool_pipeline.knowledge.passages import cut
-from thinkpool_pipeline.knowledge.plain_text import plain_document
+from thinkpool_pipeline.knowledge.passages import IndexedDocument, cut
+from thinkpool_pipeline.knowledge.plain_text import Block, plain_document
 from thinkpool_pipeline.knowledge.search import Titles, search
 from thinkpool_pipeline.knowledge.store import IndexReader, IndexWriter, quoted
 
@@ -22,14 +22,15 @@ FILMS = {
 
 
 def index(path: Path, documents: dict[str, str]) -> tuple[IndexReader, Titles]:
-    writer = IndexWriter(path, path.parent)
+    writer = IndexWriter.open(path, path.parent)
     with writer.batch():
         for name, text in documents.items():
             plain = plain_document(f"{name}.md", text.encode())
-            writer.replace(name, plain.title, Stamp(1, 1), cut(plain.title, plain.blocks))
+            document = IndexedDocument(document=name, title=plain.title, cut=cut(plain.title, plain.blocks))
+            writer.replace(name, Stamp(1, 1), [document])
     titles = Titles.of(writer.titles(), writer.is_common)
     writer.close()
-    return IndexReader(path), titles
+    return IndexReader.open(path), titles
 
 
 @pytest.fixture
@@ -79,6 +80,51 @@ def test_a_document_that_mentions_the_best_one_is_found_over_the_link(search_in)
     }
     documents["actor"] = "# Jo Doe\n\nJo Doe is known from Blue Sky."
     assert search_in(documents)("Blue Sky")[:2] == ["film", "actor"]
+
+
+CITIES = {
+    "beijing": "# 北京大学\n\n北京大学创办于1898年，是中国近代第一所国立大学。校园里有未名湖。",
+    "tokyo": "# 東京\n\n東京タワーは1958年に完成した電波塔である。",
+    "seoul": "# 서울\n\n서울은 대한민국의 수도이다.",
+    "london": "# London\n\nLondon is the capital of England.",
+}
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("未名湖", "beijing"),
+        ("北京大学是什么时候创办的？", "beijing"),
+        ("東京タワーはいつ完成しましたか", "tokyo"),
+        ("電波塔", "tokyo"),
+        ("대한민국 수도", "seoul"),
+        ("塔", "tokyo"),
+        ("湖", "beijing"),
+        ("京都", None),
+        ("capital", "london"),
+    ],
+)
+def test_words_are_found_in_scripts_that_do_not_part_them(search_in, query, expected):
+    found = search_in(CITIES)(query)
+    assert (found[0] if found else None) == expected
+
+
+def test_a_name_of_two_characters_is_a_title_to_be_found_in_text():
+    titles = Titles.of([(1, "東京"), (2, "京都")], lambda word: False)
+    assert titles.said_in("昨日東京へ行った") == {1}
+
+
+def test_documents_of_such_scripts_leave_no_words_behind_when_they_go(tmp_path):
+    writer = IndexWriter.open(tmp_path / "index.db", tmp_path)
+    document = IndexedDocument(document="a", title="東京", cut=cut("", [Block(kind="text", text="東京タワー")]))
+    with writer.batch():
+        writer.replace("a", Stamp(1, 1), [document])
+        writer.replace("a", Stamp(2, 2), [])
+    writer.close()
+    with IndexReader.open(tmp_path / "index.db") as reader:
+        assert not reader.matching(quoted("東京"), 9)
+        assert reader.passage_count() == 0
+    reader.close()
 
 
 def test_no_more_passages_than_asked_for_come_back(search_in):
@@ -146,11 +192,12 @@ def test_titles_that_say_little_are_no_links():
 
 
 def test_a_word_is_common_when_many_passages_have_it(tmp_path):
-    writer = IndexWriter(tmp_path / "index.db", tmp_path)
+    writer = IndexWriter.open(tmp_path / "index.db", tmp_path)
     with writer.batch():
         for number in range(40):
             plain = plain_document("a.md", b"everywhere" if number < 31 else b"seldom")
-            writer.replace(f"{number}", plain.title, Stamp(1, 1), cut(plain.title, plain.blocks))
+            document = IndexedDocument(document=f"{number}", title="", cut=cut("", plain.blocks))
+            writer.replace(f"{number}", Stamp(1, 1), [document])
     assert writer.is_common("everywhere")
     assert not writer.is_common("seldom")
     writer.close()

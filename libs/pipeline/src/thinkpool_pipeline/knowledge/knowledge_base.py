@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,15 +13,20 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import TypeVar
 
-from thinkpool_pipeline.errors import ConfigurationError, ToolUnavailable
-from thinkpool_pipeline.knowledge.indexing import Indexer, Progress
+from thinkpool_pipeline.errors import ConfigurationError, InvalidArguments, ToolUnavailable
+from thinkpool_pipeline.knowledge.databases import DatabaseReader, QueryResult
+from thinkpool_pipeline.knowledge.files import FileKind, Stamp, file_kind
+from thinkpool_pipeline.knowledge.foreign import passing_reason, read_database, read_pdf
+from thinkpool_pipeline.knowledge.indexing import MOST_ERRORS, FileReading, Indexer, Plan, Progress
 from thinkpool_pipeline.knowledge.search import Titles, search
 from thinkpool_pipeline.knowledge.store import FoundPassage, IndexReader
+from thinkpool_pipeline.parsing import DocumentParser
 
 T = TypeVar("T")
 
-_MOST_ERRORS = 20
 _SEARCH_THREADS = 2
+_DATABASE_BYTES = 1 << 40  # it is never read whole
+_DATABASES_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +37,9 @@ class IndexStatus:
     """In the index, and so to be found."""
     passages: int = 0
     indexed: int = 0
-    """Of the directory's documents, those the last scan found up to date or has indexed since."""
+    """Of the directory's files, those the last scan found up to date or has indexed since."""
     total: int = 0
-    """The directory's documents at the last scan."""
+    """The directory's files at the last scan: a document each, or a database, which holds several."""
     is_ready: bool = False
     """Whether a scan has been worked off to its end."""
     errors: tuple[str, ...] = ()
@@ -54,24 +60,46 @@ class DocumentPage:
 
 
 class KnowledgeBase:
-    """The Markdown, text and HTML files below a directory, as an index that follows them.
+    """The documents below a directory, as an index that follows them: Markdown, text, HTML, PDF, SQLite databases.
 
     `async with KnowledgeBase(...)` opens the index, made by an earlier process if there was one, and keeps it up to
     date in the background until the end of the block; both ends belong in the same task. Files are read and indexed in
-    one thread, searches run in two others, and none of them is the event loop's.
+    one thread, searches run in two others, PDF documents and databases are read by child processes: nothing of it
+    holds up the event loop.
 
-    A document's id is its path relative to the directory, with `/` between; nothing else can be read.
+    A document's id is its file's path relative to the directory, with `/` between. A database's tables are documents,
+    too: their ids are the database's, `/`, and their name. Nothing else can be read.
     """
 
     def __init__(
-        self, directory: Path, database: Path, *, scan_seconds: float = 5.0, max_file_bytes: int = 2_000_000
+        self,
+        directory: Path,
+        database: Path,
+        *,
+        parser: DocumentParser | None = None,
+        scan_seconds: float = 5.0,
+        max_file_bytes: int = 2_000_000,
+        max_pdf_bytes: int = 20_000_000,
+        database_rest_seconds: float = 60.0,
     ) -> None:
-        """`database` is a file of the index's own. `scan_seconds` pass between two looks at the directory."""
+        """`database` is a file of the index's own; `scan_seconds` pass between two looks at the directory.
+
+        `parser` reads PDF documents, which are left out without it. A database that goes on changing is indexed again
+        after `database_rest_seconds` at the earliest.
+        """
         self._directory = directory
         self._database = database
+        self._parser = parser
         self._scan_seconds = scan_seconds
-        self._max_file_bytes = max_file_bytes
+        self._max_bytes: dict[FileKind, int] = {"text": max_file_bytes, "database": _DATABASE_BYTES}
+        if parser is not None:
+            self._max_bytes["pdf"] = max_pdf_bytes
+        self._database_rest_seconds = database_rest_seconds
+        self._reader = DatabaseReader()
+        self._read_at: dict[str, float] = {}
+        self._databases: tuple[str, ...] = ()
         self._status = IndexStatus()
+        self._errors: list[str] = []
         self._titles = Titles()
         self._refreshing = asyncio.Lock()  # one scan at a time: two would index the same files
         self._ready = asyncio.Event()
@@ -98,7 +126,7 @@ class KnowledgeBase:
                 self._indexer = await self._write(self._opened)
                 exits.push_async_callback(self._write, self._indexer.close)
                 for _ in range(_SEARCH_THREADS):
-                    reader = IndexReader(self._database)
+                    reader = IndexReader.open(self._database)
                     exits.callback(reader.close)
                     self._idle_readers.put(reader)
                 exits.callback(self._searching.shutdown)
@@ -120,6 +148,10 @@ class KnowledgeBase:
         """How far the index is now."""
         return self._status
 
+    def databases(self) -> tuple[str, ...]:
+        """The ids of the databases, as the last scan found them."""
+        return self._databases
+
     async def wait_until_ready(self) -> IndexStatus:
         """The status once the first scan has been worked off."""
         await self._ready.wait()
@@ -131,7 +163,8 @@ class KnowledgeBase:
             try:
                 await self._catch_up()
             except sqlite3.Error as error:
-                self._add_errors(f"The index cannot be read: {error}.")
+                self._errors.append(f"The index cannot be read: {error}.")
+                self._status = replace(self._status, errors=tuple(self._errors[:MOST_ERRORS]))
             else:
                 self._status = replace(self._status, is_ready=True)
                 self._ready.set()
@@ -158,15 +191,34 @@ class KnowledgeBase:
         if found is None:
             return None
         title, text = found
-        end = page_end(text, offset, max_characters)
-        return DocumentPage(
-            document=document,
-            title=title,
-            text=text[offset:end].strip("\n"),
-            offset=offset,
-            total_characters=len(text),
-            next_offset=end if end < len(text) else None,
-        )
+        return document_page(document, title, text, offset, max_characters)
+
+    async def query(self, database: str, sql: str) -> QueryResult:
+        """What one SQL statement finds in a database as it is now. It may read and do nothing else.
+
+        Raises:
+            InvalidArguments: there is no such database, or the statement cannot be had.
+            ToolUnavailable: the database cannot be read.
+
+        """
+        if database not in self._databases:
+            known = ", ".join(self._databases[:_DATABASES_SHOWN])
+            raise InvalidArguments(f"There is no database of that id. There is: {known or 'none'}.")
+        loop = asyncio.get_running_loop()
+        try:
+            path = await loop.run_in_executor(self._searching, self._indexer.located, database)
+        except OSError as error:
+            raise ToolUnavailable("The database cannot be read: it is gone.") from error
+        return await self._reader.query(path, sql)
+
+    async def has_said(self, file: str, words: str) -> bool:
+        """Whether the index has exactly these words in a document of this file.
+
+        Raises:
+            ToolUnavailable: the index cannot be read.
+
+        """
+        return await self._read(lambda reader: reader.has_said(file, words))
 
     async def _follow(self) -> None:
         while True:
@@ -176,27 +228,59 @@ class KnowledgeBase:
     async def _catch_up(self) -> None:
         plan = await self._write(self._indexer.plan)
         total = len(plan.stamps)
-        self._status = replace(self._status, total=total, indexed=total - plan.pending, errors=())
-        self._add_errors(*plan.errors)
-        if plan.removed:
-            self._set_progress(await self._write(partial(self._indexer.remove, plan.removed)))
+        self._databases = tuple(file for file in plan.stamps if file_kind(file) == "database")
+        self._status = replace(self._status, total=total, indexed=total - plan.pending)
+        self._errors = list(plan.errors)
+        removing = partial(self._indexer.remove, plan.removed) if plan.removed else self._indexer.progress
+        self._set_progress(await self._write(removing))
         for batch in plan.batches:
             self._set_progress(await self._write(partial(self._indexer.index, batch, plan.stamps)))
             self._status = replace(self._status, indexed=self._status.indexed + len(batch))
-        if plan.removed or plan.batches:
+        is_changed = await self._index_foreign(plan)
+        if plan.removed or plan.batches or is_changed:
             self._titles = await self._write(self._indexer.titles)
+
+    async def _index_foreign(self, plan: Plan) -> bool:
+        """Indexes what child processes have to read first; whether there was any."""
+        now = asyncio.get_running_loop().time()
+        due = [file for file in plan.foreign if self._read_at.get(file, -math.inf) + self._database_rest_seconds <= now]
+        for file in due:
+            self._set_progress(await self._index_one(file, plan.stamps[file]))
+            self._status = replace(self._status, indexed=self._status.indexed + 1)
+        return bool(due)
+
+    async def _index_one(self, file: str, stamp: Stamp) -> Progress:
+        try:
+            reading = await self._foreign_reading(file)
+        except OSError as error:
+            progress = await self._write(partial(self._indexer.remove, [file]))
+            return replace(progress, errors=(f"{file}: {error.strerror or error}.",))
+        except ToolUnavailable as error:  # it stays in the index as it was, and is tried again
+            self._read_at.pop(file, None)
+            progress = await self._write(self._indexer.progress)
+            return replace(progress, errors=(f"{file}: {passing_reason(error)}.",))
+        return await self._write(partial(self._indexer.store, file, stamp, reading))
+
+    async def _foreign_reading(self, file: str) -> FileReading:
+        if file_kind(file) == "database":
+            self._read_at[file] = asyncio.get_running_loop().time()
+            return await read_database(self._reader, file, await self._write(partial(self._indexer.located, file)))
+        assert self._parser is not None
+        return await read_pdf(self._parser, file, await self._write(partial(self._indexer.content, file)))
 
     def _opened(self) -> Indexer:
         if not self._directory.is_dir():
             raise ConfigurationError(f"The knowledge directory {self._directory} is not a directory.")
-        return Indexer(self._directory, self._database, max_file_bytes=self._max_file_bytes)
+        return Indexer(self._directory, self._database, max_bytes=self._max_bytes)
 
     def _set_progress(self, progress: Progress) -> None:
-        self._status = replace(self._status, documents=progress.documents, passages=progress.passages)
-        self._add_errors(*progress.errors)
-
-    def _add_errors(self, *errors: str) -> None:
-        self._status = replace(self._status, errors=(*self._status.errors, *errors)[:_MOST_ERRORS])
+        self._errors.extend(progress.errors)
+        self._status = replace(
+            self._status,
+            documents=progress.documents,
+            passages=progress.passages,
+            errors=(*self._errors, *progress.notes)[:MOST_ERRORS],
+        )
 
     async def _write(self, do: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._writing, do)
@@ -212,6 +296,19 @@ class KnowledgeBase:
             raise ToolUnavailable("The index of the documents cannot be read.") from error
         finally:
             self._idle_readers.put(reader)
+
+
+def document_page(document: str, title: str, text: str, offset: int, max_characters: int) -> DocumentPage:
+    """The page of a document's text that starts at `offset`."""
+    end = page_end(text, offset, max_characters)
+    return DocumentPage(
+        document=document,
+        title=title,
+        text=text[offset:end].strip("\n"),
+        offset=offset,
+        total_characters=len(text),
+        next_offset=end if end < len(text) else None,
+    )
 
 
 def page_end(text: str, offset: int, max_characters: int) -> int:

@@ -34,6 +34,16 @@ class CutDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IndexedDocument:
+    """A document as the index takes it."""
+
+    document: str
+    """Its id."""
+    title: str
+    cut: CutDocument
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Span:
     start: int
     end: int

@@ -59,7 +59,7 @@ def plain_document(name: str, content: bytes) -> PlainDocument:
         text = decoded(content)
         is_markdown = suffix in _MARKDOWN and not _has_longer_paragraph(text, _LONGEST_PARAGRAPH)
         title, blocks = _from_markdown(text) if is_markdown else _from_text(text)
-    title = title or _first_heading(blocks) or _title_from_name(name)
+    title = title or _first_heading(blocks) or title_from_name(name)
     return PlainDocument(title=title[:_LONGEST_TITLE].rstrip(), blocks=tuple(blocks))
 
 
@@ -110,7 +110,8 @@ def _first_heading(blocks: Sequence[Block]) -> str:
     return next((block.text for block in blocks if block.kind == "heading"), "")
 
 
-def _title_from_name(name: str) -> str:
+def title_from_name(name: str) -> str:
+    """A title for a document that has none, from its file's name."""
     path = PurePosixPath(name)
     stem = path.parent.name if path.stem.lower() == "index" and path.parent.name else path.stem
     return _joined(re.sub(r"[_-]+", " ", stem)) or name
@@ -297,6 +298,12 @@ def _from_text(text: str) -> tuple[str, list[Block]]:
         else:
             blocks.extend(_text_blocks(lines))
     return "", blocks
+
+
+def paragraphs(text: str) -> Iterator[Block]:
+    """The paragraphs and lists of a text that has no markup, title nor listings, such as a printed page's."""
+    for paragraph in re.split(r"\n(?:[ \t]*\n)+", text):
+        yield from _text_blocks([line for line in paragraph.split("\n") if line.strip()])
 
 
 def _is_title(line: str) -> bool:

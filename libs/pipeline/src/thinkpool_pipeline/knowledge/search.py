@@ -25,7 +25,7 @@ _WORDS_GAIN = 1.5
 _MOST_SHARING = 30
 """Documents that may share a title before it stops being a link."""
 _LONGEST_TITLE_WORDS = 8
-_FEWEST_TITLE_CHARACTERS = 3
+_FEWEST_TITLE_BYTES = 3  # a Chinese name has two characters and says as much as three letters
 _MOST_POSTINGS = 2_000
 """A word that more passages have finds passages, but says nothing of what a passage lacks."""
 _MOST_QUERY_WORDS = 32
@@ -76,7 +76,7 @@ def _keys(title: str) -> set[str]:
     return {
         key
         for key in keys
-        if len(key) >= _FEWEST_TITLE_CHARACTERS and not all(word in STOP_WORDS for word in key.split())
+        if len(key.encode()) >= _FEWEST_TITLE_BYTES and not all(word in STOP_WORDS for word in key.split())
     }
 
 

@@ -4,6 +4,11 @@ import re
 from functools import lru_cache
 
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
+# Scripts that are written without blanks between words, or with few: Han, kana and hangul, and what stands among them.
+_UNSPACED = re.compile(
+    "[\u1100-\u11ff\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]+"
+)
 
 _STOP_WORDS = """
 a about above after again against all also am among an and any anyone anything are aren't around as at be became
@@ -29,7 +34,36 @@ _FEWEST_LEFT_OF = {"ion": 5, "ions": 5, "s": 2}  # or `station` would be `state`
 
 def words(text: str) -> list[str]:
     """The words of a text in order, in lower case; apostrophes stay inside."""
-    return _WORD.findall(text.lower())
+    return _WORD.findall(spaced(text).lower())
+
+
+def spaced(text: str) -> str:
+    """The text with blanks between its words; Chinese, Japanese and Korean become each two characters that touch.
+
+    Two neighbours are not a word, but what a word of them is found by: no dictionary tells where words begin. A text
+    that is spaced already stays as it is.
+    """
+    return text if text.isascii() else _UNSPACED.sub(_pairs, text)
+
+
+def searchable(text: str) -> str:
+    """The text as it is indexed: `spaced`, and so that every character of those scripts begins something."""
+    return text if text.isascii() else _UNSPACED.sub(_pairs_and_end, text)
+
+
+def is_pair_start(word: str) -> bool:
+    """Whether a word is a single character of those scripts, to be looked for as the beginning of what is indexed."""
+    return len(word) == 1 and _UNSPACED.fullmatch(word) is not None
+
+
+def _pairs(match: re.Match[str]) -> str:
+    run = match.group()
+    return f" {' '.join(run[place : place + 2] for place in range(max(1, len(run) - 1)))} "
+
+
+def _pairs_and_end(match: re.Match[str]) -> str:
+    run = match.group()
+    return f" {' '.join(run[place : place + 2] for place in range(len(run)))} "
 
 
 def content_words(text: str) -> list[str]:
