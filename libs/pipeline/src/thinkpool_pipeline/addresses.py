@@ -31,13 +31,13 @@ def page_address(text: str) -> str | None:
 def addresses_in(text: str) -> Iterator[str]:
     """The pages' addresses that stand in a text, in Markdown's links as in prose, as `page_address` gives them."""
     for match in _ADDRESS.finditer(text):
-        address = page_address(_without_closing(match.group()))
+        address = page_address(address_before(match.group()))
         if address is not None:
             yield address
 
 
-def _without_closing(address: str) -> str:
-    """The address without what closes the sentence, the brackets or the link around it."""
+def address_before(address: str) -> str:
+    """The address without what closes the sentence, the brackets or the link around it; never empty for one that is."""
     for opening, closing in ("()", "[]"):
         depth = 0
         for index, character in enumerate(address):

@@ -161,7 +161,7 @@ def _best_quote(statement: str, is_verbatim: Callable[[str], bool]) -> tuple[str
 
 
 def _squeeze(text: str) -> str:
-    return "".join(text.split())
+    return "".join(text.split()).replace("&lt;", "<")  # as the report's filter writes it
 
 
 def _snippet(passage: Passage) -> str:

@@ -9,7 +9,6 @@ signs, it is still the same. Plain names and figures pass: research on documents
 import base64
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from urllib.parse import unquote
 
 from pydantic import JsonValue
@@ -23,7 +22,9 @@ RUN_WORDS = 12
 _WORD = re.compile(r"[^\W_]+")
 _KEYLIKE = re.compile(rf"[A-Za-z0-9_\-+/=.:@]{{{MIN_KEY_CHARACTERS},}}")
 _ADDRESS = re.compile(r"https?://\S+")  # who may read it is another question
-_CODED = re.compile(r"[A-Za-z0-9+/_=-]{12,}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}")
+_HEX = re.compile(r"(?:[0-9A-Fa-f]{2}[\s:.-]?){8,}")
+_BASE64_PLACES = 4  # what stands before the code may be a part of its last group
 _MIN_SECRET_CHARACTERS = 6
 
 
@@ -97,16 +98,17 @@ def _readings(text: str) -> Iterator[str]:
     yield text[::-1]
     if "%" in text:
         yield unquote(text)
-    for match in _CODED.finditer(text):
-        yield from _decoded(match.group())
+    for run in _HEX.findall(text):
+        yield bytes.fromhex("".join(re.findall("[0-9A-Fa-f]", run))).decode("utf-8", "replace")
+    for run in _BASE64.findall(text):
+        for word in {run, *run.split("/")}:
+            for start in range(_BASE64_PLACES):
+                yield _from_base64(word[start:])
 
 
-def _decoded(word: str) -> Iterator[str]:
-    with suppress(ValueError):
-        yield bytes.fromhex(word).decode("utf-8", "replace")
-    padded = word.rstrip("=").replace("-", "+").replace("_", "/")
-    with suppress(ValueError):
-        yield base64.b64decode(padded + "=" * (-len(padded) % 4)).decode("utf-8", "replace")
+def _from_base64(word: str) -> str:
+    whole = word.replace("-", "+").replace("_", "/")[: len(word) // 4 * 4 + (len(word) % 4 > 1) * (len(word) % 4)]
+    return base64.b64decode(whole + "=" * (-len(whole) % 4)).decode("utf-8", "replace")
 
 
 def _texts(value: JsonValue) -> Iterator[str]:

@@ -6,7 +6,7 @@ What streams as `report.delta` in the turn that counts is, put together, exactly
 from collections.abc import Mapping
 
 from thinkpool_pipeline.boxed import boxed_answer
-from thinkpool_pipeline.citations import MarkerFilter
+from thinkpool_pipeline.citations import ReportFilter
 from thinkpool_pipeline.draft import found_so_far, sources_section
 from thinkpool_pipeline.errors import BudgetExceeded, ModelContextExceeded, ModelReplyInvalid, ModelTimeout
 from thinkpool_pipeline.events import CitationChecked, ReportDelta
@@ -144,7 +144,7 @@ class _ReportStream:
         """What went out is void."""
         self._received: list[str] = []
         self._sent: list[str] = []
-        self._filter = MarkerFilter(self._run.registry)
+        self._filter = ReportFilter(self._run.registry, self._run.addresses)
 
     def write(self, text: str) -> None:
         """Takes more of the report."""

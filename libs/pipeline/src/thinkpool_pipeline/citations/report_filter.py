@@ -1,22 +1,39 @@
-"""Drops from a report, while it streams, every citation marker that no source of the run answers to.
+"""Drops from a report, while it streams, what a model must not put there.
 
-Safe at every chunk boundary: what may yet become a marker is held back until it is decided. Code is left alone, since
-`items[0]` in a listing cites nothing: fenced blocks (but for fenced Markdown) and spans closed on their own line.
+Citation markers that no source of the run answers to; addresses that nobody gave the run, in prose and in links, since
+whoever opens one tells its host what stands in it; images, which are opened by being shown; and the beginnings of HTML
+tags. Safe at every chunk boundary: what may yet become one of these is held back until it is decided. Code is left
+alone, since `items[0]` in a listing cites nothing: fenced blocks (but for fenced Markdown) and spans closed on their
+own line.
 """
 
 import re
 from collections.abc import Container
 
+from thinkpool_pipeline.addresses import MAX_ADDRESS_CHARACTERS, address_before, page_address
 from thinkpool_pipeline.markers import CODE_SPAN, FENCE_OPENING, MARKER, PROSE_INFO, numbers_in
 
 _MAX_HELD_CHARS = 500
 
+LEFT_OUT = "(address left out)"
+"""What stands for an address that nobody gave the run."""
+
+_URL_CHARACTER = r"[^\s<>\"'`\\^{|}]"
 _PIECE = re.compile(
     rf"(?P<code>{CODE_SPAN})"
     rf"|(?P<marker>[ ]?{MARKER})"
-    r"|(?P<open>(?:`[^`\n]*|[ ]?\[[0-9, \t]*|[ ])\Z)"
-    r"|(?P<line>\n)"
+    rf"|(?P<open_url>(?:https?:|(?<![\w:/]))//{_URL_CHARACTER}*\Z)"
+    rf"|(?P<url>(?:https?:|(?<![\w:/]))//{_URL_CHARACTER}+)"
+    r"|(?P<image>!(?=\[))"
+    r"|(?P<target>\]\([^()\n]*(?:\([^()\n]*\)[^()\n]*)*\))"
+    r"|(?P<open>(?:`[^`\n]*|[ ]?\[[0-9, \t]*|[ ]|!|\](?:\([^\n]*)?|<?h(?:t(?:t(?:ps?:?/?)?)?)?|<|(?:https?:)?/)\Z)"
+    r"|(?P<tag><(?=[A-Za-z/!?])(?!https?://))"
+    r"|(?P<line>\n)",
+    re.IGNORECASE,
 )
+_TARGET = re.compile(r"\]\(\s*<?([^\s>]*?)>?(?:\s[^\n]*)?\)\Z")
+_HARMLESS_TARGET = re.compile(r"#|mailto:", re.IGNORECASE)
+_END_OF_URL = re.compile(rf"(?!{_URL_CHARACTER})", re.DOTALL)
 _MAY_BE_FENCE = re.compile(r" {0,3}(?:`{0,2}|~{0,2})\Z")
 _FENCE = re.compile(rf"{FENCE_OPENING}(?P<info>[^\n]*)(?P<line>\n?)", re.MULTILINE)
 _PROSE = re.compile(PROSE_INFO)
@@ -25,11 +42,13 @@ _MAY_BE_LEADING = re.compile(r" *(?:\[[0-9, \t]*)?\Z")
 _HALF_MARKER = re.compile(r"\[[0-9, \t]*\Z")
 
 
-class MarkerFilter:
-    """Takes a report in pieces and gives it back in pieces, without the markers that `known` does not hold."""
+class ReportFilter:
+    """Takes a report in pieces and gives it back in pieces, with no markers and addresses but known ones."""
 
-    def __init__(self, known: Container[int]) -> None:
+    def __init__(self, known: Container[int], addresses: Container[str] = ()) -> None:
         self._known = known
+        self._addresses = addresses
+        self._is_dropping_url = False
         self._held = ""
         self._tail = ""
         self._is_line_start = True
@@ -62,6 +81,10 @@ class MarkerFilter:
         return text
 
     def _take_one(self, buffer: str, position: int, out: list[str], *, is_last: bool) -> int:
+        if self._is_dropping_url:
+            end = _END_OF_URL.search(buffer, position)
+            self._is_dropping_url = end is None or end.end() == len(buffer)
+            return len(buffer) if end is None else max(end.end(), position)
         if self._is_line_start:
             after = self._take_line_start(buffer, position, out, is_last=is_last)
             if after is not None:
@@ -115,17 +138,55 @@ class MarkerFilter:
             return len(buffer)
         out.append(buffer[position : match.start()])
         match match.lastgroup:
-            case "marker":
-                out.append(self._known_part(match.group(), out))
+            case "open_url" if not is_last:
+                return self._take_open_url(match, out)
+            case "url" | "open_url":
+                return self._take_url(match, out)
             case "open" if is_last or len(buffer) - match.start() > _MAX_HELD_CHARS:
-                out.append(buffer[match.start()])
+                # A space after it, so that what is let through too early does not become the start of a link.
+                first = buffer[match.start()]
+                out.append("] " if first == "]" and not is_last else "" if first == "!" and not is_last else first)
                 return match.start() + 1
             case "open":
                 return match.start()
             case _:
-                out.append(match.group())
+                out.append(self._decided(match, out))
                 self._is_line_start = match.lastgroup == "line"
         return match.end()
+
+    def _decided(self, match: re.Match[str], out: list[str]) -> str:
+        match match.lastgroup:
+            case "marker":
+                return self._known_part(match.group(), out)
+            case "image":
+                return ""
+            case "tag":
+                return "&lt;"
+            case "target":
+                return match.group() if self._may_lead_to(match.group()) else "]"
+            case _:
+                return match.group()
+
+    def _may_lead_to(self, link: str) -> bool:
+        target = _TARGET.match(link)
+        if target is None:
+            return False
+        address = page_address(target[1])
+        return bool(_HARMLESS_TARGET.match(target[1])) or (address is not None and address in self._addresses)
+
+    def _take_open_url(self, match: re.Match[str], out: list[str]) -> int:
+        """Holds an address that may go on; one that is too long to be known is dropped, to its end."""
+        if match.end() - match.start() <= MAX_ADDRESS_CHARACTERS:
+            return match.start()
+        out.append(LEFT_OUT)
+        self._is_dropping_url = True
+        return match.end()
+
+    def _take_url(self, match: re.Match[str], out: list[str]) -> int:
+        text = address_before(match.group())
+        address = page_address(text if text[0] != "/" else f"https:{text}")
+        out.append(text if address is not None and address in self._addresses else LEFT_OUT)
+        return match.start() + max(len(text), 1)
 
     def _known_part(self, marker: str, out: list[str]) -> str:
         numbers = numbers_in(marker)
