@@ -21,7 +21,14 @@ _SHORTEST_SECRET = 4  # what is shorter is no secret, such as the key of a local
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
 _KEY_FIELDS = frozenset({"api_key", "authorization", "x-api-key", "cookie", "password", "token", "secret"})
 _CONTENT_FIELDS = frozenset({"question", "query", "report", "content", "text", "arguments", "snippet", "messages"})
-_LIBRARY_LEVELS = {"dbos": logging.WARNING, "httpx": logging.WARNING, "sse_starlette": logging.INFO}
+_LIBRARY_LEVELS = {
+    "dbos": logging.WARNING,
+    "httpx": logging.WARNING,
+    "httpx2": logging.WARNING,  # names every URL, keys in it included
+    "mcp": logging.CRITICAL,  # what it logs, words of servers' in it, comes to us as an error, too
+    "client": logging.CRITICAL,  # of the same library
+    "sse_starlette": logging.INFO,
+}
 
 # Before `dbos` is imported: it installs a handler of its own on a logger that has none.
 logging.getLogger("dbos").addHandler(logging.NullHandler())

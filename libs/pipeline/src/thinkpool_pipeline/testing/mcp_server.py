@@ -35,6 +35,13 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgG
 INCONSIDERATE = frozenset({"hang"})
 """Tools that do not care that their caller has left."""
 
+_CHILD = """
+import signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+held = open(sys.argv[1], "w")
+while True:
+    signal.pause()
+"""
 _METHOD_NOT_FOUND = -32_601
 _INVALID_PARAMS = -32_602
 _READ_ONLY = {"readOnlyHint": True}
@@ -281,11 +288,9 @@ class Tools:
         """What it sees of its environment, and who it is."""
         return _text(json.dumps({"names": sorted(os.environ), "pid": os.getpid(), "cwd": str(Path.cwd())}))
 
-    async def do_have_child(self, _given: Json, _: object) -> Json:
-        """Starts a process that does not end by itself; its number."""
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", "import signal\nsignal.signal(15, signal.SIG_IGN)\nwhile True: signal.pause()"
-        )
+    async def do_have_child(self, given: Json, _: object) -> Json:
+        """Starts a process that does not end by itself, and holds the named pipe open for as long as it lives."""
+        child = await asyncio.create_subprocess_exec(sys.executable, "-c", _CHILD, given["pipe"])
         return _text(str(child.pid))
 
 

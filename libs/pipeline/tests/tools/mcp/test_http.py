@@ -154,7 +154,7 @@ async def test_what_goes_wrong_with_a_reply_stays_with_its_call(open_hub: OpenHu
         (answer(b"who are you?", status=401), "status 401"),
         (
             answer(b"moved", status=307, headers={"location": "http://127.0.0.1:1/other"}),
-            "the server refuses a session",
+            "it redirects elsewhere",
         ),
         (reset, "ReadError"),
         (answer(b"{}"), "the server refuses a session"),
@@ -184,14 +184,31 @@ async def test_server_that_is_not_there_is_told_of(open_hub: OpenHub) -> None:
     assert hub.status()[0].last_error == "ConnectError"
 
 
-async def test_redirect_to_another_host_is_not_followed(open_hub: OpenHub) -> None:
+@pytest.mark.parametrize("status", [301, 303, 307, 308])
+async def test_redirect_to_another_host_is_not_followed_and_not_told(open_hub: OpenHub, status: int) -> None:
     async with Loopback(says("gotcha")) as other:
-        away = answer(status=307, headers={"location": f"{other.url}/mcp"})
+        away = answer(status=status, headers={"location": f"{other.url}/{SECRET}"})
         async with Loopback(Scripted(away=away)) as service:
             toolkit = await opened_toolkit(await open_hub(McpServer(name="far", url=f"{service.url}/mcp")))
-            assert "not followed" in await call(toolkit, "away")
+            told = await call(toolkit, "away")
+            assert "it redirects elsewhere" in told
+            assert SECRET not in told
             await toolkit.aclose()
         assert other.received == []
+
+
+async def test_redirect_to_another_path_is_followed(open_hub: OpenHub) -> None:
+    script = Scripted(fine=says("fine"))
+
+    async def play(exchange: Exchange) -> bool:
+        if exchange.request.target == "/mcp":
+            return await answer(status=307, headers={"location": "/mcp/"})(exchange)
+        return await script(exchange)
+
+    async with Loopback(play) as service:
+        toolkit = await opened_toolkit(await open_hub(McpServer(name="far", url=f"{service.url}/mcp")))
+        assert await call(toolkit, "fine") == "fine"
+        await toolkit.aclose()
 
 
 async def test_session_that_the_server_forgot_is_opened_again_and_the_call_made_in_it(open_hub: OpenHub) -> None:

@@ -330,18 +330,18 @@ async def test_server_that_dies_of_the_newer_protocol_is_spoken_to_in_the_older(
     assert len(naps.seconds) == 1, "what one session has learned, the next one knows"
 
 
-async def test_closing_ends_the_process_and_all_its_children(open_hub: OpenHub) -> None:
+async def test_closing_ends_the_process_and_all_its_children(open_hub: OpenHub, tmp_path: Path) -> None:
+    pipe = tmp_path / "held"
+    os.mkfifo(pipe)
     hub = await open_hub(stdio_server("--stubborn"))
     toolkit = await opened_toolkit(hub)
-    process, child = await process_of(toolkit), int(await ask(toolkit, "have_child"))
-    assert is_alive(process)
-    assert is_alive(child)
-    await toolkit.aclose()
-    await toolkit.aclose()
-    assert not is_alive(process)
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while is_alive(child):
-            await asyncio.sleep(0)  # it was killed, and is nobody's child to be waited for
+    process = await process_of(toolkit)
+    await ask(toolkit, "have_child", pipe=str(pipe))
+    with await asyncio.to_thread(pipe.open) as held_by_child:
+        await toolkit.aclose()
+        await toolkit.aclose()
+        assert not is_alive(process)
+        assert await asyncio.to_thread(held_by_child.read) == ""
     assert isinstance(await failure(toolkit, "echo"), ToolUnavailable)
     assert hub.status()[0].sessions_expected == 0
 

@@ -107,6 +107,8 @@ class _Guard(httpx2.AsyncBaseTransport):
         content = await self._content(reply)
         if content is None:
             return _failed(request, TOO_LONG, "too long")
+        if reply.has_redirect_location and not _is_near(request.url, reply):
+            return _failed(request, BROKEN, "it redirects elsewhere")
         if reply.status_code == 404 and MCP_SESSION_ID in request.headers:
             self._signals.doubt()
             return _failed(request, NOT_TAKEN, "the server no longer knows the session")
@@ -167,6 +169,18 @@ def _fitted_message(item: SessionMessage | Exception) -> SessionMessage | Except
 def _failed(request: httpx2.Request, code: int, reason: str) -> httpx2.Response:
     error = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": reason}}
     return httpx2.Response(503, json=error, request=request)
+
+
+def _is_near(url: httpx2.URL, reply: httpx2.Response) -> bool:
+    """Whether the SDK will follow; where it does not, its error would hold the address."""
+    target = url.join(reply.headers["location"])
+    is_same = (url.scheme, url.host, url.port) == (target.scheme, target.host, target.port)
+    is_upgrade = (url.scheme, target.scheme) == ("http", "https") and (url.host, None, None) == (
+        target.host,
+        url.port,
+        target.port,
+    )
+    return reply.status_code in (307, 308) and (is_same or is_upgrade)
 
 
 def _is_json_error(content: bytes) -> bool:

@@ -40,7 +40,7 @@ _IN_PLACE = ("allOf", "anyOf")
 def sound_schema(schema: object) -> JsonObject:
     """A schema of type `object` that can be validated with: the given one as far as it is sound, else an open one."""
     try:
-        text = json.dumps(schema, sort_keys=True)
+        text = json.dumps(schema)
     except (ValueError, TypeError, RecursionError):
         return _open()
     return cast("JsonObject", json.loads(_sound(text)))
