@@ -1,4 +1,7 @@
 import asyncio
+import os
+import re
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -45,6 +48,7 @@ async def test_documents_of_every_kind_are_read_by_one_worker_which_stays():
         long = await parser.parse(b"x" * 3_000_000, media_type="text/plain")
         again = await asyncio.to_thread(parser.parse_from_thread, b'{"a":1}', name="a.json")
         assert repr(parser) == "<DocumentParser [0 busy, 1 idle, 0 waiting]>"
+        assert re.fullmatch(r"<Worker \d+ \[idle, 5 documents, \d{7,} bytes\]>", repr(parser._idle[0]))
         statistics = parser.statistics()
     assert (page.title, pdf.title, pdf.text, text.text) == ("T", "Deep", "The sea", "é")
     assert pdf.page_starts == (0,)
@@ -159,9 +163,32 @@ async def test_a_caller_that_leaves_frees_its_place_and_its_worker_is_not_used_a
         assert (await parser.parse(b"next")).text == "next"
 
 
+async def test_where_there_can_be_no_new_process_documents_are_refused_until_there_can():
+    async with parser_with() as parser:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        in_use = len(os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (in_use, hard))
+        try:
+            refused = await refusal(parser, b"x")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert refused == "busy"
+        assert (await parser.parse(b"next")).text == "next"
+
+
 async def test_workers_that_cannot_start_are_said_to_be_busy():
     async with parser_with(start_seconds=0.0) as parser:
         assert await refusal(parser, b"x") == "busy"
+
+
+async def test_a_worker_that_starts_while_all_is_closed_is_ended_with_it():
+    async with parser_with() as parser, asyncio.TaskGroup() as group:
+        starting = group.create_task(refusal(parser, b"x"))
+        await asyncio.sleep(0)
+        assert parser.statistics().started == 0
+        await parser.aclose()
+        assert await starting == "closed"
+        assert (parser.statistics().started, parser.statistics().workers, workers()) == (1, 0, [])
 
 
 async def test_closing_ends_what_is_being_read_and_refuses_what_comes_after():

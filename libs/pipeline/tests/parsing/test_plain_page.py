@@ -51,7 +51,7 @@ def test_nested_beyond_reason_it_is_the_text_between_the_tags():
 
 
 def test_nesting_as_pages_have_it_keeps_its_blocks():
-    assert plain("<div>" * 500 + "<h1>deep</h1>" + "</div>" * 500 + "</p></p>").text == "# deep"
+    assert plain("<div>" * 500 + "<h1>deep</h1>" + "</div>" * 500 + "</p></i>").text == "# deep"
     assert plain("<p>a<li>b<td>" * 3000).text.startswith("a\n\n- b")
 
 

@@ -1,4 +1,6 @@
 import resource
+import subprocess
+import sys
 from io import BytesIO
 
 import orjson
@@ -34,6 +36,22 @@ def test_a_worker_says_that_it_is_ready_then_answers_in_order_until_there_are_no
     assert (second["title"], second["text"]) == ("Two", "# Two")
     assert isinstance(resident_bytes, int)
     assert resident_bytes > 1_000_000
+
+
+def test_as_a_program_it_confines_itself_and_ends_with_its_requests():
+    """Whatever libraries print must not get among the replies; and it is not enough memory that ends it."""
+    requests = BytesIO()
+    for content in (b"<p>The sea is deep.", b"\xe9" * 20_000_000, b"next"):
+        write_frame(requests, orjson.dumps(Request(kind="html", media_type="", address="")))
+        write_frame(requests, content)
+    limits = orjson.dumps(WorkerLimits(memory_bytes=200_000_000)).decode()
+    command = [sys.executable, "-m", "thinkpool_pipeline.parsing.worker", limits]
+    worker = subprocess.run(command, input=requests.getvalue(), stdout=subprocess.PIPE, timeout=30, check=True)
+    replies = BytesIO(worker.stdout)
+    assert read_frame(replies) == READY
+    sea, hungry, following = (orjson.loads(read_frame(replies) or b"") for _ in range(3))
+    assert (sea["text"], hungry["reason"], following["text"]) == ("The sea is deep.", "too_hungry", "next")
+    assert replies.read() == b""
 
 
 def test_a_document_that_cannot_be_read_is_an_answer_and_not_the_end():

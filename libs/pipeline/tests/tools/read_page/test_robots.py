@@ -55,6 +55,7 @@ async def test_a_group_that_names_us_and_says_nothing_allows_everything():
         ("Disallow: /a*b*c", "/a1b2b3c4", False),
         ("Disallow: /a*b*c$", "/a1c2b", True),
         ("Disallow: /a*b$", "/ab", False),
+        ("Disallow: /a*b", "/cab", True),
         ("Disallow: /ab*b$", "/ab", True),
         ("Disallow: *", "/", False),
         ("Disallow: /", "", False),

@@ -284,6 +284,10 @@ async def test_jina_reader_and_the_web_work_together_and_nothing_of_a_page_is_lo
             JinaReader(outward.upstream("reader"), JinaSettings(base_url=service.url)),
             PageFetcher(outward.upstream("fetcher", FETCHER_UPSTREAM, reach="web"), parser, FetcherSettings()),
         )
+        assert [(reader.name, reader.way) for reader in readers] == [
+            ("Jina Reader", "through Jina Reader"),
+            ("own fetcher", "directly"),
+        ]
         read_page = ReadPage(readers, ReadPageSettings())
         output = await read_page({"url": address}, Progress().context(address))
     assert words in output.passages[0].text

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from thinkpool_pipeline.outward import (
-    AddressForbidden,
     BodyTooLarge,
     DeadlinePassed,
     OutwardError,
@@ -76,8 +75,6 @@ def unread(error: OutwardError) -> PageUnread:
             reason = "status 429"
         case Unavailable():
             reason = error.reason if error.reason.startswith("status") else f"the connection failed: {error.reason}"
-        case AddressForbidden():
-            reason = error.reason
         case BodyTooLarge():
             reason = "it is too large"
         case _:

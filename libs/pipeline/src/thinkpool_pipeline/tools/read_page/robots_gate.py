@@ -46,10 +46,9 @@ class RobotsGate:
         parts = urlsplit(address)
         origin = f"{parts.scheme}://{parts.netloc}"
         rules = (await self._upstream.keep(f"robots {origin}", partial(self._rules, origin))).value
-        if rules.is_all_disallowed:
-            raise Unreadable("Its site's robots.txt cannot be had for now.", is_worth_retrying=False)
         if not rules.is_allowed(address):
-            raise Unreadable("Its site's robots.txt asks robots to stay away from it.", is_worth_retrying=False)
+            why = "cannot be had for now" if rules.is_all_disallowed else "asks robots to stay away from it"
+            raise Unreadable(f"Its site's robots.txt {why}.", is_worth_retrying=False)
 
     async def _rules(self, origin: str) -> Sized[RobotsRules]:
         try:

@@ -60,13 +60,10 @@ class Web:
 
         """
         seconds = self._manners.total_seconds
-        scope = asyncio.timeout(seconds)
         try:
-            async with scope:
+            async with asyncio.timeout(seconds):
                 return await self._follow(address, read, max_bytes, check)
         except TimeoutError:
-            if not scope.expired():
-                raise
             raise DeadlinePassed(seconds=seconds, is_idle=False) from None
 
     async def _follow(self, address: str, read: Read[T], max_bytes: int, check: Check | None) -> T:
