@@ -114,6 +114,11 @@ def test_numbers_are_brought_within_bounds(num, num_results):
     assert ours("", "google_search", q="x", num=num)[1]["num_results"] == num_results
 
 
+def test_numbers_are_left_alone_where_the_bounds_are_no_whole_ones():
+    loose = spec("web_search", query=TEXT, num_results={"type": "number", "maximum": 2.5})
+    assert ours("", "google_search", loose, num=7)[1] == {"num_results": 7}
+
+
 @pytest.mark.parametrize("name", ["info_to_extract", "description", "introduction", "question"])
 def test_what_to_extract_goes_by_many_names(name):
     assert ours("jina_scrape_llm_summary", "scrape_and_extract_info", url="u", **{name: "why"}) == (

@@ -1,4 +1,4 @@
-"""Ten thousand replies, cut at random: what people see holds no piece of tool-call syntax, and the cuts change nothing.
+"""10,000 replies, cut at random: what people see holds no piece of tool-call syntax, and the cuts change nothing.
 
 Half of them are made of sound parts, so that what must come out is known; half are heaps of the worst pieces there are.
 """
@@ -104,7 +104,7 @@ def tagged(name: str, text: str, rng: random.Random) -> str:
 
 
 WORDS = (
-    "a river b", "1 < 2", "x > y,", "<b>bold</b>", "<", ">", "é", "😀", "don't", "use_mcp_tool", "server_name:",
+    "a river b", "1 < 2", "x > y,", "<b>bold</b>", "<", ">", "é", "😀", "don't", "use_mcp_tool,", "server_name:",
     "<tools>", "<tool", "<argument>", "<use_mcp>", "</server>", "<use_mcp_to and", "{\"q\": 1}", "`x`", "``a ` b``",
     "\n", "\n\n", "‹", "<<", "</ ", "~~gone~~", "é́", "\u2028",
 )  # fmt: skip
@@ -190,10 +190,11 @@ def sound(rng: random.Random) -> tuple[str, str, list[tuple[str, Arguments]]]:
     return text, shown, [(name, arguments) for _, name, arguments in made]
 
 
-async def test_the_parts_of_a_reply_come_out_as_they_were_meant_however_it_is_cut():
-    rng = random.Random(1)
+@pytest.mark.parametrize("seed", range(5))
+async def test_the_parts_of_a_reply_come_out_as_they_were_meant_however_it_is_cut(seed):
+    rng = random.Random(seed)
     kinds = set[int]()
-    for _ in range(5_000):
+    for _ in range(1_000):
         text, shown, calls = sound(rng)
         reply, watcher = await read(cut(text, rng))
         unique = [call for place, call in enumerate(calls) if call not in calls[:place]]
@@ -214,10 +215,11 @@ WORST = (
 )  # fmt: skip
 
 
-async def test_heaps_of_the_worst_pieces_leak_nothing_and_mean_the_same_however_they_are_cut():
-    rng = random.Random(2)
+@pytest.mark.parametrize("seed", range(5))
+async def test_heaps_of_the_worst_pieces_leak_nothing_and_mean_the_same_however_they_are_cut(seed):
+    rng = random.Random(seed)
     kinds = set[tuple[bool, bool]]()
-    for _ in range(5_000):
+    for _ in range(1_000):
         text = "So: " + "".join(rng.choices(WORST, k=rng.randrange(1, 16))) + rng.choice(("", " end"))
         pieces = cut(text, rng)
         try:
@@ -231,7 +233,7 @@ async def test_heaps_of_the_worst_pieces_leak_nothing_and_mean_the_same_however_
         assert reply.text.strip() == watcher.seen["text"].strip(), pieces
         assert reply.reasoning.strip() == watcher.seen["reasoning"].strip(), pieces
         cut_off = CUT_OFF.search(reply.text)
-        is_begun = cut_off is not None and any(name.startswith(cut_off[1].lower()) for name in NAMES)
-        assert reply.tool_calls or not is_begun, pieces
+        if cut_off is not None and text.endswith(cut_off[0]) and not reply.tool_calls:
+            assert not any(name.startswith(cut_off[1].lower()) for name in NAMES), pieces
         kinds.add((bool(reply.tool_calls), bool(reply.reasoning)))
     assert len(kinds) == 4

@@ -7,6 +7,7 @@ its line at the latest, and a fence may stand behind any indentation, quotation 
 import re
 
 _PIECES = re.compile(r"\n|`+|~+|[^\n`~]+")
+_MARKS = re.compile(r"[\n`~]")
 _BEFORE_OPENING = re.compile(r"[ \t>]*(?:(?:[-*+]|[0-9]{1,9}[.)])[ \t]+)?")
 _BEFORE_CLOSING = re.compile(r"[ \t>]*")
 _FENCE_LETTERS = 3
@@ -38,6 +39,9 @@ class CodeTracker:
 
     def feed(self, text: str) -> None:
         """Takes in more of the text."""
+        if not self._run and not _MARKS.search(text):  # nearly every piece
+            self._add_plain(text)
+            return
         for piece in _PIECES.findall(text):
             if piece[0] in "`~":
                 if self._run[:1] != piece[0]:
@@ -48,8 +52,13 @@ class CodeTracker:
             if piece == "\n":
                 self._end_line()
             else:
-                self._line = (self._line + piece)[:_KEPT_LETTERS]
-                self._is_closing_line &= piece.isspace()
+                self._add_plain(piece)
+
+    def _add_plain(self, text: str) -> None:
+        if len(self._line) < _KEPT_LETTERS:
+            self._line = (self._line + text)[:_KEPT_LETTERS]
+        if self._is_closing_line and text.strip():
+            self._is_closing_line = False
 
     def _end_line(self) -> None:
         if self._is_closing_line:

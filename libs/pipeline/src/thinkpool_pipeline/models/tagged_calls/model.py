@@ -126,10 +126,10 @@ class _Pieces:
     def __call__(self, piece: ModelDelta | Retraction) -> None:
         if isinstance(piece, Retraction):
             self.retract(piece.reason)
-        elif piece.kind == "text":
-            self._show(replace(piece, text=self._text.feed(piece.text)))
         else:
-            self._show(replace(piece, text=self._thinking.feed(piece.text)))
+            reader = self._text if piece.kind == "text" else self._thinking
+            shown = reader.feed(piece.text)
+            self._show(piece if shown == piece.text else ModelDelta(kind=piece.kind, text=shown))
 
     def retract(self, reason: str) -> None:
         """Takes back what was shown, if anything was, and reads from the start."""

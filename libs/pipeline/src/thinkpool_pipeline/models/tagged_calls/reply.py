@@ -22,7 +22,9 @@ def read_reply(reply: ModelReply, request: ModelRequest) -> ModelReply:
     text, thinking = VisibleText(), NeutralText()
     visible = text.feed(reply.text) + text.finish()
     reasoning = thinking.feed(reply.reasoning) + thinking.finish()
-    calls = tuple(_calls(reply, request, text)) if request.tools else ()
+    calls = tuple(_calls(reply, request, text.calls)) if request.tools else ()
+    if not calls and request.tools and (failure := _failure(reply.text, text)):
+        calls = (ToolCall(call_id=f"{_id_prefix(request)}1", name=UNREADABLE_CALL, malformed=failure),)
     return replace(
         reply,
         text=visible,
@@ -32,23 +34,25 @@ def read_reply(reply: ModelReply, request: ModelRequest) -> ModelReply:
     )
 
 
-def _calls(reply: ModelReply, request: ModelRequest, text: VisibleText) -> Iterator[ToolCall]:
+def _calls(reply: ModelReply, request: ModelRequest, tagged: str) -> Iterator[ToolCall]:
+    if not reply.tool_calls and not tagged:
+        return
     dialect = ToolDialect(request.tools)
     made: list[NamedCall] = []
     for call in reply.tool_calls:
         ours = dialect.ours(NamedCall(name=call.name, arguments=call.arguments))
         made.append(ours)
         yield replace(call, name=ours.name, arguments=ours.arguments)
-    id_prefix = f"call_{request.step.replace('/', '_') or 'turn'}_text_"
-    for number, call in enumerate(tagged_calls(text.calls, is_cut_off=reply.finish_reason == "length"), start=1):
+    for number, call in enumerate(tagged_calls(tagged, is_cut_off=reply.finish_reason == "length"), start=1):
         ours = dialect.ours(NamedCall(server=call.server, name=call.name or UNREADABLE_CALL, arguments=call.arguments))
         if ours not in made:  # some servers hand a call out both ways
             made.append(ours)
-            yield ToolCall(
-                call_id=f"{id_prefix}{number}", name=ours.name, arguments=ours.arguments, malformed=call.malformed
-            )
-    if not made and (reason := _failure(reply.text, text)):
-        yield ToolCall(call_id=f"{id_prefix}1", name=UNREADABLE_CALL, malformed=reason)
+            call_id = f"{_id_prefix(request)}{number}"
+            yield ToolCall(call_id=call_id, name=ours.name, arguments=ours.arguments, malformed=call.malformed)
+
+
+def _id_prefix(request: ModelRequest) -> str:
+    return f"call_{request.step.replace('/', '_') or 'turn'}_text_"
 
 
 def _failure(whole: str, text: VisibleText) -> str:

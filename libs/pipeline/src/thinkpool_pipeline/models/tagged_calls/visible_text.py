@@ -134,6 +134,8 @@ class NeutralText:
 
     def feed(self, text: str) -> str:
         """What people see of it, as far as that is certain."""
+        if not self._held and "<" not in text:
+            return text
         text = TAG.sub(neutral, self._held + text)
         start = begun_tag(text)
         self._held = text[start:]
