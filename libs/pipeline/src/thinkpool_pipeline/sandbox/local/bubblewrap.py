@@ -98,17 +98,16 @@ def prepare(settings: LocalSandboxSettings) -> Bubblewrap:
 
     """
     machine = os.uname().machine
-    if machine not in MACHINES:
-        raise SandboxesUnavailable(f"there is no system call filter for {machine}")
-    if not are_children_listed():
-        raise SandboxesUnavailable("the kernel does not list the children of a process (CONFIG_PROC_CHILDREN)")
+    obstacle = _obstacle(machine, are_children_listed=are_children_listed())
+    if obstacle:
+        raise SandboxesUnavailable(obstacle)
     program = _found("bwrap")
     is_root = _is_root()
     runtime = find_runtime(settings.packages)
     return Bubblewrap(
         program=program,
         options=(
-            *(_as_root() if is_root else _as_user(program)),
+            *(_as_root() if is_root else _as_user(program, settings.start_seconds)),
             *_confinement(PurePosixPath(runtime.python).parent),
             *_files(runtime, settings),
         ),
@@ -125,6 +124,12 @@ def _limits(settings: LocalSandboxSettings) -> tuple[str, ...]:
     # One process more: as an ordinary user, bubblewrap's own within the sandbox is counted, too.
     limits = (settings.memory_bytes, settings.cpu_seconds, settings.disk_bytes, settings.max_processes + 1)
     return tuple(map(str, limits))
+
+
+def _obstacle(machine: str, *, are_children_listed: bool) -> str:
+    if machine not in MACHINES:
+        return f"there is no system call filter for {machine}"
+    return "" if are_children_listed else "the kernel does not list a process's children (CONFIG_PROC_CHILDREN)"
 
 
 def _found(name: str) -> str:
@@ -144,9 +149,14 @@ def _as_root() -> tuple[str, ...]:
     return (*spaces, "--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID")
 
 
-def _as_user(program: str) -> tuple[str, ...]:
+def _as_user(program: str, start_seconds: float) -> tuple[str, ...]:
     nobody = ("--unshare-user", "--unshare-all", "--uid", _NOBODY, "--gid", _NOBODY, "--cap-drop", "ALL")
-    usage = subprocess.run([program, "--help"], capture_output=True, check=False, timeout=10)  # noqa: S603 -- found
+    try:
+        usage = subprocess.run([program, "--help"], capture_output=True, check=False, timeout=start_seconds)  # noqa: S603
+    except OSError as error:
+        raise SandboxesUnavailable(str(error)) from error
+    except subprocess.TimeoutExpired as error:
+        raise SandboxesUnavailable(f"bwrap --help was not ready within {start_seconds:g} s") from error
     return (*nobody, "--disable-userns") if b"--disable-userns" in usage.stdout else nobody
 
 
@@ -160,6 +170,7 @@ def _confinement(programs: PurePosixPath) -> tuple[str, ...]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "MPLBACKEND": "module://sandbox_plots",
         "MPLCONFIGDIR": "/tmp/.matplotlib",  # noqa: S108 -- inside
+        "MPL_IGNORE_SYSTEM_FONTS": "1",
         # One thread: those of linear algebra take address space by the number of the machine's cores.
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",

@@ -49,7 +49,8 @@ class Capture:
         self._loop.add_reader(descriptor, self._read)
 
     def begin(self) -> None:
-        """Forgets what came so far."""
+        """Forgets what came so far, and what is still in the pipe."""
+        self.drain()
         self.kept = Kept(self._max_bytes)
 
     def drain(self) -> None:

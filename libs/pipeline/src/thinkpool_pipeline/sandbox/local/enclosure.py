@@ -12,9 +12,17 @@ import signal
 from dataclasses import dataclass
 
 from thinkpool_pipeline.sandbox.local.bubblewrap import SCRATCH, Launch
-from thinkpool_pipeline.sandbox.local.processes import descendants, end_descendants, holdings, shared_out_bytes
+from thinkpool_pipeline.sandbox.local.processes import (
+    descendants,
+    end_descendants,
+    holdings,
+    is_alone,
+    shared_out_bytes,
+)
 
 _END_SECONDS = 5.0
+_STILL_LOOKS = 200
+_LOOK_SECONDS = 0.005
 _INFO_BYTES = 4096
 
 
@@ -89,6 +97,14 @@ class Enclosure:
         self._tell_worker(signal.SIGSTOP)
         return end_descendants(self._first_pid, spare=self._worker_pid)
 
+    async def is_still(self) -> bool:
+        """Whether, in a moment, nobody moves any more."""
+        for _ in range(_STILL_LOOKS):
+            if is_alone(self._first_pid, spare=self._worker_pid):
+                return True
+            await asyncio.sleep(_LOOK_SECONDS)
+        return False
+
     def kill(self) -> None:
         """Ends everything inside, now."""
         if self._first is not None:
@@ -106,18 +122,19 @@ class Enclosure:
             self.kill()
             if not await self._ended_within(_END_SECONDS):
                 self._process.kill()
-            return await self._process.wait()
+            status = await self._process.wait()
+            if self._first is not None:
+                await _buried(self._first)
+            return status
         finally:
             self._first = self._worker = None
             self._descriptors.close()
 
     async def _ended_within(self, seconds: float) -> bool:
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._process.wait()
-        except TimeoutError:
-            return False
-        return True
+        return self._process.returncode is not None
 
     def _files_on(self, path: str) -> int:
         try:
@@ -134,6 +151,25 @@ class Enclosure:
     def _tell_worker(self, number: signal.Signals) -> None:
         if self._worker is not None:
             _send(self._worker, number)
+
+
+async def _buried(descriptor: int) -> None:
+    """Waits for the end of the first process inside, which ends after all others there.
+
+    Bubblewrap may have ended before it; then it is buried by the host's first process, which may be ours.
+    """
+    loop = asyncio.get_running_loop()
+    is_ended = asyncio.Event()
+    loop.add_reader(descriptor, is_ended.set)
+    try:
+        async with asyncio.timeout(_END_SECONDS):
+            await is_ended.wait()
+    except TimeoutError:
+        return
+    finally:
+        loop.remove_reader(descriptor)
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PIDFD, descriptor, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222 -- it does not wait
 
 
 def _send(descriptor: int, number: signal.Signals) -> None:

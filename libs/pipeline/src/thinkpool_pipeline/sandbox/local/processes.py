@@ -66,6 +66,16 @@ def end_descendants(pid: int, *, spare: int) -> bool:
     return False
 
 
+def is_alone(pid: int, *, spare: int) -> bool:
+    """Whether no descendant of `pid` but one lives any more: those that are killed take a moment to die."""
+    return all(found == spare or _is_ended(found) for found in descendants(pid))
+
+
+def _is_ended(pid: int) -> bool:
+    state = _text(f"/proc/{pid}/stat").rpartition(")")[2].lstrip()
+    return state[:1] in ("", "Z", "X")
+
+
 def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)

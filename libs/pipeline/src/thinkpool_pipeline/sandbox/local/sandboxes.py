@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Self
@@ -21,6 +21,7 @@ _FILE_SECONDS = 10.0
 _MAX_NAME_BYTES = 1000
 _MAX_ERROR_BYTES = 128 * 1024
 _GONE = "The sandbox is gone."
+_REMINDER = "[The sandbox is a new one: names and files of earlier calls are lost.]"
 _FILE_TROUBLES = {
     b"outside": "The name leads out of the working directory.",
     b"too-large": "The file is larger than it may be.",
@@ -31,12 +32,16 @@ _FILE_TROUBLES = {
 class LocalSandbox:
     """One run's sandbox. When a call ends it, the next call starts a new one, empty."""
 
-    def __init__(self, bubblewrap: Bubblewrap, settings: LocalSandboxSettings, *, number: int) -> None:
+    def __init__(
+        self, bubblewrap: Bubblewrap, settings: LocalSandboxSettings, *, number: int, is_forgetful: bool
+    ) -> None:
         self._bubblewrap = bubblewrap
         self._settings = settings
         self._number = number
         self._session: Session | None = None
         self._is_closed = False
+        # Whether earlier calls' names and files are lost, and the run does not know yet.
+        self._is_forgetful = is_forgetful
         # The worker has one set of names and does one call at a time.
         self._lock = asyncio.Lock()
 
@@ -110,7 +115,7 @@ class LocalSandbox:
         async with self._lock:
             reply = await (await self._started()).call(request)
             try:
-                return kept_result(reply)
+                return self._reminded(kept_result(reply))
             except GarbledFrame:
                 status = await self._dropped(is_ending=reply.verdict is None)
             if self._is_closed:
@@ -128,6 +133,7 @@ class LocalSandbox:
         async with self._lock:
             reply = await (await self._started()).call(request)
             if not reply.fields:
+                self._is_forgetful = True
                 await self._dropped()
                 raise ToolUnavailable(_GONE)
         trouble, *found = reply.fields
@@ -140,12 +146,21 @@ class LocalSandbox:
     async def _started(self) -> Session:
         if self._is_closed:
             raise ToolUnavailable(_GONE)
+        if self._session is not None and self._session.is_over:  # by a call that was cancelled
+            self._is_forgetful = True
+            await self._dropped()
         if self._session is None:
             try:
                 self._session = await Session.start(self._bubblewrap, self._settings, number=self._number)
             except StartFailed as error:
                 raise ToolUnavailable("The sandbox did not start.") from error
         return self._session
+
+    def _reminded(self, result: CodeResult) -> CodeResult:
+        if not self._is_forgetful:
+            return result
+        self._is_forgetful = False
+        return replace(result, stderr=f"{_REMINDER}\n{result.stderr}".rstrip())
 
     async def _dropped(self, *, is_ending: bool = False) -> int:
         session, self._session = self._session, None
@@ -197,7 +212,7 @@ class LocalSandboxes:
             ToolUnavailable: all are taken, or it does not start.
 
         """
-        sandbox = await self._admitted(run_id)
+        sandbox = await self._admitted(run_id, is_resumed=is_resumed)
         await sandbox.open()
         return sandbox
 
@@ -211,14 +226,14 @@ class LocalSandboxes:
         """Nothing: no sandbox outlives its process."""
         return 0
 
-    async def _admitted(self, run_id: RunId) -> LocalSandbox:
+    async def _admitted(self, run_id: RunId, *, is_resumed: bool) -> LocalSandbox:
         """The run's sandbox, which may not have started yet."""
         if run_id not in self._held:
             number = await self._free_number()
             if self._bubblewrap is None or run_id in self._held:  # closed, or got one, meanwhile
                 self._free_numbers.put_nowait(number)
             else:
-                sandbox = LocalSandbox(self._bubblewrap, self._settings, number=number)
+                sandbox = LocalSandbox(self._bubblewrap, self._settings, number=number, is_forgetful=is_resumed)
                 self._held[run_id] = _Held(number=number, sandbox=sandbox)
         if run_id not in self._held:
             raise ToolUnavailable(_GONE)

@@ -72,6 +72,8 @@ class Session:
         self._enclosure = enclosure
         self._connections = connections
         self._resources = resources
+        self.is_over = False
+        """Whether it was killed, and does nothing any more."""
 
     @classmethod
     async def start(cls, bubblewrap: Bubblewrap, settings: LocalSandboxSettings, *, number: int) -> "Session":
@@ -99,16 +101,15 @@ class Session:
         stdout, stderr = self._connections.stdout, self._connections.stderr
         stdout.begin()
         stderr.begin()
-        is_over = False
+        is_still = False
         try:
             self._enclosure.go_on()
             async with asyncio.TaskGroup() as group:
                 exchange = group.create_task(self._exchange(request))
                 verdict = await self._oversee(exchange, request.timeout_seconds)
-            is_over = True
+            is_still = self._enclosure.stand_still() and await self._enclosure.is_still()
         finally:
-            is_still = self._enclosure.stand_still()
-            if not (is_over and is_still):
+            if not is_still:
                 self.kill()
         stdout.drain()
         stderr.drain()
@@ -117,6 +118,7 @@ class Session:
 
     def kill(self) -> None:
         """Ends everything in the sandbox, now; `close` waits for it."""
+        self.is_over = True
         self._enclosure.kill()
 
     async def close(self, *, is_ending: bool = False) -> int:

@@ -1,7 +1,7 @@
 """The worker: runs inside the sandbox, keeps the run's names, and does one call after another.
 
 The program it runs shares its process, so nothing it says is to be believed outside. It imports only what is built
-into the interpreter, since every sandbox starts it anew: `ast`, `signal` and `json` would double its start.
+into the interpreter, since every sandbox starts it anew: `ast`, `signal` and `json` would add half to that time.
 Between calls it is stopped from outside; interrupts reach it only while a program runs.
 """
 
@@ -11,6 +11,7 @@ import resource
 import sys
 from _ast import Expr, Expression, Module, PyCF_ONLY_AST
 from _collections_abc import Callable
+from stat import S_ISREG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ WORK = "/work"
 LIBRARY = "/opt/sandbox/lib"
 _MAX_LISTED = 5000
 _MAX_ERROR_LETTERS = 16_000
+_MAX_FRAMES = 50
 _NICENESS = 10
 _OUT_OF_ROOM = ("ENOSPC", "EFBIG", "EDQUOT", "ENOMEM")
 
@@ -143,10 +145,12 @@ class Worker:
         """The traceback without our own frames, as a notebook shows it."""
         if isinstance(error, SystemExit):
             return _exit_reason(error.code)
-        try:
-            return self._traceback(error)
-        except BaseException:  # noqa: BLE001 -- an error's own text may fail, too
-            return type(error).__name__
+        for described in (self._traceback, _one_line):
+            try:
+                return described(error)
+            except BaseException:  # noqa: BLE001, S112 -- an error's own text may fail, or there is no room for it
+                continue
+        return type(error).__name__
 
     def _traceback(self, error: BaseException) -> str:
         import linecache
@@ -157,7 +161,7 @@ class Worker:
         trace = error.__traceback__
         while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
             trace = trace.tb_next
-        text = "".join(traceback.format_exception(type(error), error, trace)).rstrip()
+        text = "".join(traceback.format_exception(type(error), error, trace, limit=-_MAX_FRAMES)).rstrip()
         half = _MAX_ERROR_LETTERS // 2
         return text if len(text) <= 2 * half else f"{text[:half]}\n[...]\n{text[-half:]}"
 
@@ -235,6 +239,10 @@ def _shell(command: bytes) -> None:
         raise SystemExit(status)
 
 
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:_MAX_ERROR_LETTERS]
+
+
 def _exit_reason(code: object) -> str:
     """Of a program's exit, or a command's; a signal's number comes negative."""
     if not isinstance(code, int):
@@ -289,6 +297,8 @@ def _inside(name: bytes) -> str | None:
 def _content(path: str, max_bytes: int) -> bytes | None:
     """A regular file's content; None when it is larger."""
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        if not S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise FileNotFoundError
         content = file.read(max_bytes + 1)
     return content if len(content) <= max_bytes else None
 
