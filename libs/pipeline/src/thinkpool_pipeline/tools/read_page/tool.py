@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 from thinkpool_pipeline.addresses import page_address
 from thinkpool_pipeline.errors import AddressRefused, InvalidArguments, ModelError, ToolTimeout, ToolUnavailable
-from thinkpool_pipeline.knowledge.knowledge_base import page_end
 from thinkpool_pipeline.outward import AddressForbidden, Parsed, check_url
 from thinkpool_pipeline.prompts import prompt
 from thinkpool_pipeline.protocols import CallContext, JsonArguments, Model
@@ -165,7 +164,7 @@ def _reasons(failures: Sequence[tuple[str, str]]) -> str:
 
 
 def _output(page: WebPage, address: str, offset: int, note: str) -> ToolOutput:
-    end = page_end(page.text, offset, MAX_PAGE_CHARACTERS)
+    end = _piece_end(page.text, offset)
     title = page.title.strip() or address
     text = page.text[offset:end]
     text = text.strip("\n") or text
@@ -177,6 +176,15 @@ def _output(page: WebPage, address: str, offset: int, note: str) -> ToolOutput:
         passages=(Passage(document=address, url=address, title=title, text=text),),
         summary=f"{len(text)} characters of {title[:_TITLE_CHARACTERS]}{note}",
     )
+
+
+def _piece_end(text: str, offset: int) -> int:
+    """Where the piece that starts at the offset ends: after a paragraph, line or word, if one ends in its last half."""
+    end = offset + MAX_PAGE_CHARACTERS
+    if end >= len(text):
+        return len(text)
+    places = (text.rfind(gap, offset + MAX_PAGE_CHARACTERS // 2, end) + len(gap) for gap in ("\n\n", "\n", " "))
+    return next((place for place in places if place > offset + MAX_PAGE_CHARACTERS // 2), end)
 
 
 def _position(page: WebPage, offset: int, end: int) -> str:
