@@ -86,6 +86,8 @@ class ResearchRequest(_Body):
     query: Text | None = None
     messages: list[RequestMessage] | None = Field(default=None, max_length=MAX_MESSAGES)
     model: str | None = None
+    output: Literal["report", "answer"] = "report"
+    """A cited report, or the reasons in short and the answer in a box."""
     budget: RequestBudget = RequestBudget()
     priority: int = Field(default=5, ge=1, le=9)
     """1 (first) to 9, among the tenant's own runs."""
@@ -128,3 +130,5 @@ class ChatRequest(BaseModel):
     metadata: Metadata | None = None
     user: Annotated[Text, Field(max_length=512)] | None = None
     n: Literal[1] | None = None
+    output: Literal["report", "answer"] = "report"
+    """Not OpenAI's: as in `ResearchRequest`."""
