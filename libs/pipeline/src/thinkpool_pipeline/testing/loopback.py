@@ -103,6 +103,7 @@ class Loopback:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        transport = writer.transport
         self.connections += 1
         try:
             while await self._answer(reader, writer):
@@ -112,8 +113,9 @@ class Loopback:
         except asyncio.CancelledError:
             pass  # the service closes; its server's callback wants no cancelled task
         finally:
-            writer.close()
-            if writer.get_extra_info("ssl_object") is not None:  # which would wait for the client's farewell
+            if writer.transport is transport:
+                writer.close()
+            else:  # TLS, which would wait for the client's farewell
                 writer.transport.abort()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:

@@ -6,6 +6,7 @@ from thinkpool_pipeline.testing.loopback import Loopback, answer
 from thinkpool_pipeline.testing.upstream.world import search_results
 from thinkpool_pipeline.tools.manager import LocalToolManager
 from thinkpool_pipeline.tools.web_search import KEYLESS_UPSTREAM, Reachability, open_keyless_search, reach_by_tcp
+from thinkpool_pipeline.tools.web_search.keyless import first_stop
 from thinkpool_pipeline.values import RunId, ToolCall
 
 
@@ -130,6 +131,20 @@ async def test_the_probe_goes_the_way_that_a_search_would(outward, keyless_setti
     async with open_keyless_search(upstream, keyless_settings(proxy="http://127.0.0.1")) as keyless:
         await keyless.settled()
         assert not keyless.is_reachable
+
+
+@pytest.mark.parametrize(
+    ("proxy", "stop"),
+    [
+        ("", ("html.duckduckgo.com", 443)),
+        ("http://proxy.example:3128", ("proxy.example", 3128)),
+        ("http://u:p@proxy.example", ("proxy.example", 80)),
+        ("https://proxy.example", ("proxy.example", 443)),
+        ("socks5h://[::1]", ("::1", 1080)),
+    ],
+)
+def test_a_search_stops_first_at_its_proxy_if_it_has_one(proxy, stop):
+    assert first_stop(proxy) == stop
 
 
 async def test_an_error_within_the_block_comes_out_as_itself(outward, keyless_settings):

@@ -181,6 +181,13 @@ async def test_a_reply_of_many_and_long_items_costs_little(serper_at, find):
     assert max(len(passage.text) for passage in found.passages) == 2000
 
 
+async def test_only_the_first_hundred_items_are_looked_at(serper_at, find):
+    organic = [*["junk"] * 99, result("https://a.example/"), result("https://b.example/")]
+    async with Loopback(answer(orjson.dumps({"organic": organic}))) as service:
+        found = await find(serper_at(service))
+    assert [passage.url for passage in found.passages] == ["https://a.example/"]
+
+
 async def test_broken_characters_in_a_reply_are_replaced(serper_at, find):
     body = b'{"organic": [{"title": "caf\xe9 \\ud800", "link": "https://a.example/", "snippet": "s"}]}'
     async with Loopback(answer(body)) as service:

@@ -132,6 +132,12 @@ async def test_when_none_answers_in_time_it_is_a_time_out(both, caller):
     assert str(failed.value) == "Web search failed: Serper (no answer in time), SearXNG (no answer in time)."
 
 
+async def test_one_that_failed_otherwise_makes_it_more_than_a_time_out(caller):
+    providers = [Provider("A", DeadlinePassed(seconds=1, is_idle=False)), Provider("B", Refused(402))]
+    with pytest.raises(ToolUnavailable, match=r"A \(no answer in time\), B \(status 402\)"):
+        await WebSearch(providers)({"query": "q"}, caller.context)
+
+
 async def test_nothing_found_is_said_of_the_one_that_found_nothing_and_no_other_is_asked(both, caller):
     async with Loopback(found()) as serper, Loopback(answer()) as searxng:
         output = await both(serper, searxng)({"query": "q"}, caller.context)

@@ -26,7 +26,6 @@ import orjson
 from thinkpool_pipeline.outward import (
     DeadlinePassed,
     OutwardError,
-    RateLimited,
     Sized,
     Unavailable,
     Unreadable,
@@ -170,7 +169,7 @@ def _query(settings: KeylessSettings, engines: Sequence[str], search: Search) ->
     """
     # Imported here, in a thread: most servers never need them, and the import takes as long as a hundred requests.
     from ddgs.ddgs import DDGS
-    from ddgs.exceptions import DDGSException, RatelimitException, TimeoutException
+    from ddgs.exceptions import DDGSException, TimeoutException
     from primp import PrimpError
 
     logging.getLogger("ddgs").setLevel(logging.WARNING)  # below, it says what was searched for
@@ -191,8 +190,6 @@ def _query(settings: KeylessSettings, engines: Sequence[str], search: Search) ->
         )
     except TimeoutException:
         raise DeadlinePassed(seconds=settings.engine_seconds, is_idle=True) from None
-    except RatelimitException:
-        raise RateLimited from None
     except DDGSException as error:
         if _NOTHING in error.args:
             return ()

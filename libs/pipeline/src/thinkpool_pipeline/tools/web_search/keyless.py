@@ -99,10 +99,14 @@ async def open_keyless_search(
                 running.cancel()
 
 
+def first_stop(proxy: str) -> tuple[str, int]:
+    """The host and port that a search connects to: those of the proxy, by its URL if there is one, else an engine's."""
+    parts = urlsplit(proxy)
+    if not parts.hostname:
+        return _ENGINE_HOST, 443
+    return parts.hostname, parts.port or _PROXY_PORTS.get(parts.scheme, 80)
+
+
 def _probe(settings: KeylessSettings) -> Probe:
-    """Tries the way that a search would take first: to the proxy if there is one, else to an engine."""
-    proxy = urlsplit(settings.proxy or getproxies_environment().get("https", ""))
-    if not proxy.hostname:
-        return partial(reach_by_tcp, _ENGINE_HOST, 443, timeout_seconds=_PROBE_SECONDS)
-    port = proxy.port or _PROXY_PORTS.get(proxy.scheme, 80)
-    return partial(reach_by_tcp, proxy.hostname, port, timeout_seconds=_PROBE_SECONDS)
+    host, port = first_stop(settings.proxy or getproxies_environment().get("https", ""))
+    return partial(reach_by_tcp, host, port, timeout_seconds=_PROBE_SECONDS)
