@@ -125,7 +125,9 @@ async def test_a_run_goes_on_in_words_where_the_endpoint_takes_no_tools(
 
 
 async def test_without_a_tool_for_programs_one_page_is_read(upstream: SimulatedUpstream, outward: Outward) -> None:
-    _, journal = await run(upstream, outward, "mcp_xml", search(), reader())
+    documents = ScriptedTool("search_documents")  # the web comes first
+
+    _, journal = await run(upstream, outward, "mcp_xml", documents, search(), reader())
 
     assert calls_in(journal) == WHOLE_RUN[:2]
 

@@ -18,7 +18,7 @@ from thinkpool_pipeline.testing.upstream.tagged_form import is_tagged_call, list
 from thinkpool_pipeline.testing.upstream.world import SENTENCE
 from thinkpool_pipeline.values import JsonObject
 
-_SEARCHES = {"web_search": "query", "search_documents": "query", "google_search": "q"}
+_SEARCHES = {"web_search": "query", "google_search": "q", "search_documents": "query"}
 """Tools that find sources, in order of preference, and the argument that takes the query."""
 _PAGE_READERS = {"read_page": "question", "scrape_and_extract_info": "info_to_extract"}
 """Tools that read a page by its `url`, in order of preference, and the argument that takes the question."""
