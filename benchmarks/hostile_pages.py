@@ -1,9 +1,9 @@
 """Measures what hostile pages cost the process that reads them: `python -m benchmarks.hostile_pages`.
 
-Each page is served from a process of its own and read by the own fetcher as a server reads it. For each, it prints how
-long it took, what became of it, the event loop's longest stall meanwhile, and how much memory the process and its
-parsing workers hold afterwards. It exits with 1 if a page took longer than 10 s on top of its download, or the loop
-stalled for longer than 100 ms.
+Each page is served from a process of its own and read by the own fetcher as a server reads it, without its cache. For
+each, it prints how long it took, what became of it, the event loop's longest stall meanwhile, and how much memory the
+process and its parsing workers hold afterwards. All is done a few times over, to see that memory does not grow. It
+exits with 1 if a page took longer than 10 s, or the loop stalled for longer than 100 ms.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 
 import psutil
@@ -33,7 +33,6 @@ from thinkpool_pipeline.tools.read_page import FETCHER_UPSTREAM, FetcherSettings
 from thinkpool_pipeline.values import RunId, StepName
 
 MOST_SECONDS = 10.0
-"""For a page whose bytes are all there at once."""
 MOST_STALL_SECONDS = 0.1
 PROBE_SECONDS = 0.001
 _MEGABYTE = 1024 * 1024
@@ -120,7 +119,7 @@ class Probe:
             last = now
 
 
-async def main(names: str) -> int:
+async def main(names: str, rounds: int) -> int:
     """Prints a line for each page; 1 when one of them cost too much."""
     pages = [page for page in PAGES if names in page.name]
     probe = Probe()
@@ -130,16 +129,17 @@ async def main(names: str) -> int:
     web = SmallWeb()
     is_sound = True
     async with open_parser() as parser, open_outward(web=web.reach()) as outward:
-        upstream = outward.upstream("fetcher", FETCHER_UPSTREAM, reach="web")
+        upstream = outward.upstream("fetcher", replace(FETCHER_UPSTREAM, cache_bytes=0), reach="web")
         fetcher = PageFetcher(upstream, parser, FetcherSettings())
         await parser.parse(b"warm", media_type="text/html")
         print(f"memory before: {_memory()}")
-        for number, page in enumerate(pages):
-            with _site(page) as url:
-                web.add(f"site{number}.example", url)
-                is_sound &= await _measure(fetcher, probe, page, f"http://site{number}.example/")
-        gc.collect()
-        print(f"memory after: {_memory()}; {parser.statistics().started} workers were started")
+        for number in range(1, rounds + 1):
+            for page in pages:
+                with _site(page) as url:
+                    web.add("site.example", url)
+                    is_sound &= await _measure(fetcher, probe, page, "http://site.example/")
+            gc.collect()
+            print(f"memory after round {number}: {_memory()}; {parser.statistics().started} workers were started")
     return 0 if is_sound else 1
 
 
@@ -152,7 +152,7 @@ async def _measure(fetcher: PageFetcher, probe: Probe, page: Page, address: str)
         except (PageUnread, AddressRefused) as error:
             outcome = str(error)
     seconds = time.perf_counter() - began_at
-    is_sound = seconds <= MOST_SECONDS + 1 and probe.worst_seconds <= MOST_STALL_SECONDS
+    is_sound = seconds <= MOST_SECONDS and probe.worst_seconds <= MOST_STALL_SECONDS
     print(
         f"{'ok ' if is_sound else 'BAD'} {page.name:34} {seconds:6.2f} s  loop {probe.worst_seconds * 1000:4.0f} ms  "
         f"{_memory():32} {outcome}",
@@ -195,4 +195,6 @@ def _serve(name: str, connection: Connection) -> None:
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--only", default="", help="the pages whose names have this in them")
-    sys.exit(uvloop.run(main(options.parse_args().only)))
+    options.add_argument("--rounds", type=int, default=3, help="how often all is done (default: 3)")
+    chosen = options.parse_args()
+    sys.exit(uvloop.run(main(chosen.only, chosen.rounds)))

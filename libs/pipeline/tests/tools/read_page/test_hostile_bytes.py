@@ -45,20 +45,20 @@ def strict(outward, strict_parser) -> PageFetcher:
 
 
 @pytest.mark.parametrize(
-    "play",
+    ("play", "words"),
     [
-        packed(b"\0" * 20 * MEGABYTE),
-        packed(b"<b>" * 7 * MEGABYTE, encoding="deflate"),
-        endless(itertools.repeat(b"<p>word " * 8192), content_type="text/html"),
-        page("x" * (MEGABYTE + 1)),
-        answer(b"%PDF-1.4\n" + b"0" * 4 * MEGABYTE, headers={"content-type": "application/pdf"}),
+        (packed(b"\0" * 20 * MEGABYTE), "it is larger than 1 MB"),
+        (packed(b"<b>" * 7 * MEGABYTE, encoding="deflate"), "it is larger than 1 MB"),
+        (endless(itertools.repeat(b"<p>word " * 8192), content_type="text/html"), "it is larger than 1 MB"),
+        (page("x" * (MEGABYTE + 1)), "it is larger than 1 MB"),
+        (packed(b"%PDF-1.4\n" + b"0" * 4 * MEGABYTE), "it is too large"),
     ],
     ids=["gzip bomb", "deflate bomb", "endless", "one long line", "large PDF"],
 )
-async def test_what_is_larger_than_its_cap_is_left_there(fetcher_with, web, context, play):
+async def test_what_is_larger_than_its_cap_is_left_there(fetcher_with, web, context, play, words):
     async with Loopback(routes({"/a": play})) as site:
         web.add("site.example", site.url)
-        with pytest.raises(PageUnread, match=r"^it is larger than [14] MB$|^it is too large$"):
+        with pytest.raises(PageUnread, match=f"^{words}$"):
             await fetcher_with(max_page_bytes=MEGABYTE, max_pdf_bytes=4 * MEGABYTE).read(ADDRESS, context)
     assert pages_asked(site) == ["/a"]
 

@@ -22,7 +22,8 @@ from thinkpool_pipeline.outward.shared_cache import Sized
 from thinkpool_pipeline.tools.read_page.robots import MAX_ROBOTS_BYTES, RobotsRules, read_robots
 from thinkpool_pipeline.tools.read_page.web import Web
 
-_MAX_UNPACKED_BYTES = 2 * MAX_ROBOTS_BYTES
+_MAX_BODY_BYTES = 2 * MAX_ROBOTS_BYTES
+"""So that of a longer one, which ends with the piece that crosses this, all that counts is there."""
 _BYTES_PER_BYTE = 4
 """What rules take in memory, for each byte of their text."""
 
@@ -52,7 +53,7 @@ class RobotsGate:
 
     async def _rules(self, origin: str) -> Sized[RobotsRules]:
         try:
-            content = await self._web.get(f"{origin}/robots.txt", _start, max_bytes=_MAX_UNPACKED_BYTES)
+            content = await self._web.get(f"{origin}/robots.txt", _start, max_bytes=_MAX_BODY_BYTES)
         except (Refused, Unreadable):
             return Sized(value=RobotsRules(), size_bytes=1)
         except AddressForbidden:  # the page's own address will be refused, too, or it is only the redirect of its rules
@@ -70,6 +71,4 @@ async def _start(body: Body, _address: str) -> bytes:
     with suppress(BodyTooLarge):
         async for chunk in body:
             chunks.append(chunk)
-            if body.size_bytes >= MAX_ROBOTS_BYTES:
-                break
     return b"".join(chunks)[:MAX_ROBOTS_BYTES]
