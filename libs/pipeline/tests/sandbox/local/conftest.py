@@ -1,7 +1,8 @@
 import asyncio
+import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,19 @@ def processes_in() -> Callable[[int], list[int]]:
         return [int(pid) for pid in pids if _namespace(pid) == namespace and not _is_zombie(pid)]
 
     return processes_in
+
+
+@pytest.fixture
+def held(processes_in: Callable[[int], list[int]]) -> Iterator[Callable[[int], int]]:
+    """Keeps a namespace's number, which it gives back, from being another's after the end of the processes in it."""
+    with contextlib.ExitStack() as stack:
+
+        def held(namespace: int) -> int:
+            descriptor = os.open(f"/proc/{processes_in(namespace)[0]}/ns/pid", os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            return namespace
+
+        yield held
 
 
 def _namespace(pid: str) -> int:

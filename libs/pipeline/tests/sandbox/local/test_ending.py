@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,15 @@ RUN = RunId("run-1")
 NAMESPACE = "import os, time; print(os.stat('/proc/self/ns/pid').st_ino)"
 
 ProcessesIn = Callable[[int], list[int]]
+NamespaceOf = Callable[[Sandbox], Awaitable[int]]
 
 
-async def namespace_of(sandbox: Sandbox) -> int:
-    return int((await sandbox.run_python(NAMESPACE, timeout_seconds=20)).stdout)
+@pytest.fixture
+def namespace_of(held: Callable[[int], int]) -> NamespaceOf:
+    async def namespace_of(sandbox: Sandbox) -> int:
+        return held(int((await sandbox.run_python(NAMESPACE, timeout_seconds=20)).stdout))
+
+    return namespace_of
 
 
 async def emptied(namespace: int, processes_in: ProcessesIn) -> None:
@@ -47,7 +52,7 @@ async def begun(sandbox: Sandbox, group: asyncio.TaskGroup) -> "asyncio.Task[str
 
 
 async def test_a_cancelled_call_ends_the_sandbox_and_the_next_one_has_a_new_one(
-    sandbox: Sandbox, processes_in: ProcessesIn
+    sandbox: Sandbox, namespace_of: NamespaceOf, processes_in: ProcessesIn
 ) -> None:
     namespace = await namespace_of(sandbox)
     async with asyncio.TaskGroup() as group:
@@ -62,7 +67,7 @@ async def test_a_cancelled_call_ends_the_sandbox_and_the_next_one_has_a_new_one(
 
 
 async def test_release_ends_a_call_that_runs(
-    sandboxes: LocalSandboxes, sandbox: Sandbox, processes_in: ProcessesIn
+    sandboxes: LocalSandboxes, sandbox: Sandbox, namespace_of: NamespaceOf, processes_in: ProcessesIn
 ) -> None:
     namespace = await namespace_of(sandbox)
     async with asyncio.TaskGroup() as group:
@@ -73,7 +78,7 @@ async def test_release_ends_a_call_that_runs(
 
 
 async def test_release_goes_on_when_its_caller_is_cancelled(
-    sandboxes: LocalSandboxes, sandbox: Sandbox, processes_in: ProcessesIn
+    sandboxes: LocalSandboxes, sandbox: Sandbox, namespace_of: NamespaceOf, processes_in: ProcessesIn
 ) -> None:
     namespace = await namespace_of(sandbox)
     async with asyncio.TaskGroup() as group:
@@ -86,7 +91,9 @@ async def test_release_goes_on_when_its_caller_is_cancelled(
         await asyncio.sleep(0.01)
 
 
-async def test_closing_ends_all_and_refuses_more(settings: LocalSandboxSettings, processes_in: ProcessesIn) -> None:
+async def test_closing_ends_all_and_refuses_more(
+    settings: LocalSandboxSettings, namespace_of: NamespaceOf, processes_in: ProcessesIn
+) -> None:
     async with asyncio.timeout(30), LocalSandboxes(settings) as sandboxes:
         both = [await sandboxes.of(RunId(f"run-{n}"), is_resumed=False) for n in range(2)]
         namespaces = [await namespace_of(sandbox) for sandbox in both]
@@ -100,7 +107,7 @@ async def test_closing_ends_all_and_refuses_more(settings: LocalSandboxSettings,
 
 
 async def test_a_sandbox_that_the_host_kills_between_calls_is_replaced(
-    sandbox: Sandbox, processes_in: ProcessesIn
+    sandbox: Sandbox, namespace_of: NamespaceOf, processes_in: ProcessesIn
 ) -> None:
     for use in ("run", "file"):
         namespace = await namespace_of(sandbox)
@@ -120,7 +127,7 @@ async def test_no_descriptor_is_left_open(settings: LocalSandboxSettings) -> Non
     async with asyncio.timeout(50), LocalSandboxes(settings) as sandboxes:
         await use_up(sandboxes)  # what the loop opens once, it keeps
         before = len(os.listdir("/proc/self/fd"))
-        for _ in range(3):
+        for _ in range(2):
             await use_up(sandboxes)
         assert len(os.listdir("/proc/self/fd")) == before
 
@@ -167,14 +174,14 @@ FIRST_PROCESS = SERVER.format(
 )
 
 
-async def test_a_killed_server_leaves_nothing_behind(processes_in: ProcessesIn) -> None:
+async def test_a_killed_server_leaves_nothing_behind(held: Callable[[int], int], processes_in: ProcessesIn) -> None:
     async with asyncio.timeout(40):
         server = await asyncio.create_subprocess_exec(
             sys.executable, "-c", KILLED_SERVER, stdout=asyncio.subprocess.PIPE, env=environment()
         )
         assert server.stdout is not None
         lines = [await server.stdout.readline() for _ in range(4)]
-        namespaces = [int(line) for line in lines if line.strip()]
+        namespaces = [held(int(line)) for line in lines if line.strip()]
         busy, idle = namespaces
         while len(processes_in(busy)) < 3:  # noqa: ASYNC110 -- until its program has started another
             await asyncio.sleep(0.01)

@@ -296,9 +296,9 @@ async def test_twenty_run_side_by_side(settings: LocalSandboxSettings) -> None:
 
 
 async def test_released_is_gone_and_unknown_is_fine(
-    sandboxes: LocalSandboxes, sandbox: Sandbox, processes_in: Callable[[int], list[int]]
+    sandboxes: LocalSandboxes, sandbox: Sandbox, held: Callable[[int], int], processes_in: Callable[[int], list[int]]
 ) -> None:
-    namespace = int((await sandbox.run_python(NAMESPACE, timeout_seconds=5)).stdout)
+    namespace = held(int((await sandbox.run_python(NAMESPACE, timeout_seconds=5)).stdout))
     assert len(processes_in(namespace)) == 2
     await sandboxes.release(RunId("run-1"), is_resumed=False)
     assert processes_in(namespace) == []

@@ -156,7 +156,7 @@ def _as_user(program: str, start_seconds: float) -> tuple[str, ...]:
     except OSError as error:
         raise SandboxesUnavailable(str(error)) from error
     except subprocess.TimeoutExpired as error:
-        raise SandboxesUnavailable(f"bwrap --help was not ready within {start_seconds:g} s") from error
+        raise SandboxesUnavailable(f"it was not ready within {start_seconds:g} s: bwrap --help") from error
     return (*nobody, "--disable-userns") if b"--disable-userns" in usage.stdout else nobody
 
 
