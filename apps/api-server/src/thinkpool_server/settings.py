@@ -77,7 +77,7 @@ class Settings(BaseSettings):
         default=128_000, ge=2_000, le=10_000_000, description="The model's window; a run's context is kept inside it."
     )
     model_max_attempts: int = Field(
-        default=3, ge=1, le=10, description="Tries for one reply, the first included: bounds what a dead model costs."
+        default=4, ge=1, le=10, description="Tries for one reply, the first included: bounds what a dead model costs."
     )
     tool_call_format: Annotated[Literal["auto", "native", "mcp_xml"], BeforeValidator(lower)] = Field(
         default="auto", description="How the model writes tool calls; `auto` takes both, and asks as the endpoint can."
