@@ -1,19 +1,17 @@
-"""Search without a key, offered while the engines can be reached: a machine without internet loses no time to it."""
+"""Search without a key, and whether there is any: a machine without internet is to lose no time to it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
 from thinkpool_pipeline.outward import Unavailable, Upstream
-from thinkpool_pipeline.protocols import CallContext, Tool
+from thinkpool_pipeline.protocols import CallContext
 from thinkpool_pipeline.tools.web_search.duckduckgo import DuckDuckGo, KeylessSettings
 from thinkpool_pipeline.tools.web_search.provider import Found, Search, SearchProvider
 from thinkpool_pipeline.tools.web_search.reachability import Probe, Reachability, reach_by_tcp
-from thinkpool_pipeline.tools.web_search.tool import WebSearch, WebSearchSettings
-from thinkpool_pipeline.values import RunId
 
 _ENGINE_HOST = "html.duckduckgo.com"
 _PROBE_SECONDS = 2.0
@@ -60,43 +58,27 @@ class KeylessSearch:
             raise Unavailable(self._reachability.failure)
         return await self._engines.search(search, context, total_seconds=total_seconds)
 
-    def toolkit(self, settings: WebSearchSettings | None = None) -> "KeylessToolkit":
-        """A pipeline's `Toolkit`: the tool `web_search` over this provider alone."""
-        return KeylessToolkit(self, settings)
-
-
-class KeylessToolkit:
-    """A `Toolkit` that offers `web_search` while the engines can be reached. It holds nothing."""
-
-    def __init__(self, keyless: KeylessSearch, settings: WebSearchSettings | None = None) -> None:
-        self._keyless = keyless
-        self._tool = WebSearch([keyless], settings)
-
-    def tools(self) -> Sequence[Tool]:
-        """The tool, or none."""
-        return (self._tool,) if self._keyless.is_reachable else ()
-
-    async def release(self, run_id: RunId, *, is_resumed: bool) -> None:
-        """There is nothing to let go of."""
-
-    async def aclose(self) -> None:
-        """There is nothing to close: the engines are the process's."""
-
 
 @asynccontextmanager
 async def open_keyless_search(
     upstream: Upstream, settings: KeylessSettings | None = None, *, probe: Probe | None = None
 ) -> AsyncGenerator[KeylessSearch]:
-    """Search without a key for a process, probed in the background for as long as the block lasts."""
+    """Search without a key for a process, probed in the background for as long as the block lasts.
+
+    Whoever offers a tool over it does so while it `is_reachable`.
+    """
     settings = settings or KeylessSettings()
     reachability = Reachability(probe or _probe(settings))
     with closing(DuckDuckGo(upstream, settings)) as engines:
-        async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(reachability.run())
-            try:
-                yield KeylessSearch(engines, reachability)
-            finally:
-                running.cancel()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(reachability.run())
+                try:
+                    yield KeylessSearch(engines, reachability)
+                finally:
+                    running.cancel()
+        except BaseExceptionGroup as errors:  # the block's own error is to come out as itself
+            raise errors.exceptions[0] from None
 
 
 def first_stop(proxy: str) -> tuple[str, int]:
