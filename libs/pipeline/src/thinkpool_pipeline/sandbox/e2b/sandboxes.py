@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 from thinkpool_pipeline.errors import ToolUnavailable
 from thinkpool_pipeline.outward import DeadlinePassed, OutwardError, Timing, Upstream
 from thinkpool_pipeline.outward.shared_cache import SharedTasks
-from thinkpool_pipeline.sandbox.e2b.account import Account, Creation
+from thinkpool_pipeline.sandbox.e2b.account import Account, Creation, Listed
 from thinkpool_pipeline.sandbox.e2b.failures import SandboxGone, opening_error
 from thinkpool_pipeline.sandbox.e2b.sandbox import E2BSandbox
 from thinkpool_pipeline.sandbox.e2b.settings import E2BSettings
@@ -174,13 +174,16 @@ class E2BSandboxes:
         except OutwardError:
             return 0
         kept = {*(await unfinished()), *self._runs, *ending, *self._endings.values()}
-        ended = 0
-        for sandbox in listed:
-            if RunId(sandbox.metadata.get(RUN_KEY, "")) not in kept:
-                with suppress(OutwardError):
-                    await self._account.kill(sandbox.key, sandbox.sandbox_id)
-                    ended += 1
-        return ended
+        over = [sandbox for sandbox in listed if RunId(sandbox.metadata.get(RUN_KEY, "")) not in kept]
+        return sum(await asyncio.gather(*(self._killed(sandbox) for sandbox in over)))
+
+    async def _killed(self, sandbox: Listed) -> bool:
+        """Whether one try to kill it did."""
+        try:
+            await self._account.kill(sandbox.key, sandbox.sandbox_id)
+        except OutwardError:
+            return False
+        return True
 
     async def _awaited(self, opening: "asyncio.Task[E2BSandbox | OutwardError]") -> E2BSandbox | OutwardError:
         """What comes of opening, if it comes in time; the opening goes on without this call."""
