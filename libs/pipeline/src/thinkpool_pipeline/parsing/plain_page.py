@@ -26,7 +26,8 @@ _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 
 # The standard's way to parse nested elements is quadratic in their depth, and no real page comes near this.
 _DEEPEST_NESTING = 2_000
-_TAG = re.compile(r"<(/?)([a-z][a-z0-9]*)[^<>]*>?", re.IGNORECASE)
+_TAG = re.compile(r"</?[a-z][^<>]*>?", re.IGNORECASE)
+_CODE_TAG = re.compile(r"<(/?(?:script|style))\b[^<>]*>?", re.IGNORECASE)
 _NEED_NO_END_TAG = "area|base|br|col|dd|dt|hr|img|input|li|link|meta|option|p|source|tbody|td|tfoot|th|thead|tr|wbr"
 _NESTING_TAG = re.compile(rf"<(/?)(?!(?:{_NEED_NO_END_TAG})\b)([a-z][a-z0-9]*)", re.IGNORECASE)
 
@@ -61,18 +62,15 @@ def _is_too_deep(text: str) -> bool:
 
 
 def _without_tags(text: str) -> str:
-    pieces: list[str] = []
-    skipped, start = "", 0
-    for match in _TAG.finditer(text):
+    first, *rest = _CODE_TAG.split(text)
+    pieces = [first]
+    skipped = ""
+    for tag, piece in zip(map(str.lower, rest[::2]), rest[1::2], strict=True):
+        if skipped in ("", tag.removeprefix("/")):
+            skipped = "" if tag.startswith("/") else tag
         if not skipped:
-            pieces.append(text[start : match.start()])
-        name = match.group(2).lower()
-        if skipped in ("", name):
-            skipped = name if name in ("script", "style") and not match.group(1) else ""
-        start = match.end()
-    if not skipped:
-        pieces.append(text[start:])
-    return html.unescape(" ".join(" ".join(pieces).split()))
+            pieces.append(piece)
+    return html.unescape(" ".join(_TAG.sub(" ", " ".join(pieces)).split()))
 
 
 class _PlainReader:

@@ -11,7 +11,7 @@ class WorkerLimits:
     """Of address space, by the whole worker."""
     cpu_seconds: int = 10
     """For one document."""
-    patience_seconds: float = 5.0
+    patience_seconds: float = 4.0
     """For the careful way to read a web page, then its plain text is taken; for a PDF's pages, then the rest is left
     out."""
     file_bytes: int = 1024 * 1024
