@@ -185,6 +185,7 @@ def _make_pool(settings: Settings, models: Mapping[str, Model], toolbox: Toolbox
     )
 
     async def make(number: int) -> ResearchPipeline:
+        await toolbox.settled()  # or the first question would be told of no web
         return ResearchPipeline(number, models, settings.model_name, toolbox.open_manager(), loop_settings)
 
     return PipelinePool(make, settings.pipeline_pool_size, max_runs=settings.pipeline_max_runs)

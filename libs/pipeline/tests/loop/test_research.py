@@ -41,6 +41,7 @@ from thinkpool_pipeline.values import (
     Retraction,
     Sampling,
     ToolCall,
+    ToolFile,
     ToolOutput,
     Usage,
 )
@@ -502,6 +503,56 @@ async def test_a_conversation_too_long_for_the_model_is_shrunk_once_and_then_end
     assert "left out to save room" in first
     assert "The answer to y" in second
     check_pipeline_log(journal.events)
+
+
+async def test_a_conversation_that_was_shrunk_still_ends_at_the_deadline() -> None:
+    """Defect 23: history was made shorter outside every limit and deadline."""
+    model = ScriptedModel([calling(call_of("a", query="x")), ModelContextExceeded()], report="On page 1. [1]")
+
+    await pipeline_of(model).run(asking(budget=Budget(max_seconds=50)), MemoryJournal())
+
+    shrunk = next(request for request in model.requests if request.step == "turn/2/shrunk")
+    assert shrunk.deadline_seconds is not None
+    assert 0 < shrunk.deadline_seconds <= 50
+
+
+async def test_what_a_tool_shows_people_is_in_the_event_that_ends_its_call() -> None:
+    plot = ToolFile(name="plot.png", media_type="image/png", size_bytes=3, data_base64="YWJj")
+    run = ScriptedTool("run", ToolOutput(text="42", shown="x" * 20_001, files=(plot,)))
+    journal = MemoryJournal()
+
+    await pipeline_of(ScriptedModel([calling(call_of("a", "run", query="y"))]), run).run(asking(), journal)
+
+    (finished,) = finished_calls(journal)
+    assert finished.output.startswith("x" * 20_000)
+    assert "1 more" in finished.output
+    assert finished.files == (plot,)
+
+
+async def test_turns_that_come_to_nothing_do_not_count() -> None:
+    fruitless = calling(call_of("a", "nowhere"))
+    fruitful = calling(call_of("b", query="x"))
+    model = ScriptedModel(
+        [fruitless, fruitless, fruitful, fruitless, calling(call_of("c", query="y"))], report="So [1]."
+    )
+    journal = MemoryJournal()
+
+    answer = await pipeline_of(model).run(asking(budget=Budget(max_turns=2)), journal)
+
+    assert len([event for event in finished_calls(journal) if event.ok]) == 2
+    assert answer.stop_reason == "budget"
+
+
+async def test_a_search_that_found_nothing_may_be_repeated() -> None:
+    outputs = iter([ToolOutput(is_empty=True), ToolOutput(text="Now there is something.")])
+    search = ScriptedTool("search", lambda _: next(outputs))
+    model = ScriptedModel([calling(call_of("a", query="x")), calling(call_of("b", query="x"))])
+    journal = MemoryJournal()
+
+    await pipeline_of(model, search).run(asking(), journal)
+
+    assert [event.error for event in finished_calls(journal)] == [None, None]
+    assert len(search.calls) == 2
 
 
 async def test_a_report_too_long_for_the_model_is_put_together_without_it() -> None:

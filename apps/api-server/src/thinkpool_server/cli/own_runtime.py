@@ -35,10 +35,8 @@ async def serve_runtime(settings: Settings) -> None:
 @asynccontextmanager
 async def open_own_run(settings: Settings, question: str) -> AsyncGenerator[AskedRun]:
     """A run in this process."""
-    async with build_runtime(settings) as runtime:
-        await runtime.toolbox.settled()
-        async with open_local_run(runtime, question) as run:
-            yield run
+    async with build_runtime(settings) as runtime, open_local_run(runtime, question) as run:
+        yield run
 
 
 def greeting(runtime: Runtime, url: str) -> list[str]:
