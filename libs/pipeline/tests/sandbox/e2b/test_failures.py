@@ -109,6 +109,14 @@ async def test_a_program_that_was_refused_is_started_again(e2b, sandboxes, statu
     assert (await sandbox.run_python("print(1)", timeout_seconds=10)).stdout == "1\n"
 
 
+@pytest.mark.parametrize(("method", "endpoint"), [("run_python", "execute"), ("run_command", "start")])
+async def test_a_program_that_nobody_starts_is_given_up_in_its_time(e2b, sandboxes, method, endpoint):
+    sandbox = await sandboxes.of(RUN, is_resumed=False)
+    e2b.faults.add(Fault(kind="stall", endpoint=endpoint, times=1))
+
+    assert (await getattr(sandbox, method)("1", timeout_seconds=0.2)).error == "killed after 0.2 s"
+
+
 async def test_a_stream_without_an_end_is_a_broken_one(e2b, sandboxes):
     sandbox = await sandboxes.of(RUN, is_resumed=False)
     e2b.faults.add(Fault(kind="truncated", endpoint="start", after_lines=1))

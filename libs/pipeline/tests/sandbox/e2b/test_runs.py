@@ -189,3 +189,15 @@ async def test_where_the_sdk_is_missing_code_is_not_available_and_nothing_else_f
 
     assert b"ToolUnavailable: There is no code sandbox now" in words
     assert b"library cannot be loaded" in words
+
+
+async def test_the_sdk_is_not_loaded_before_it_is_wanted():
+    program = """
+import sys
+from thinkpool_pipeline.sandbox.e2b import E2BSandboxes, E2BSettings
+print({name.partition(".")[0] for name in sys.modules} & {"e2b", "e2b_code_interpreter", "pyqwest"})
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+    words, _ = await process.communicate()
+
+    assert words == b"set()\n"
