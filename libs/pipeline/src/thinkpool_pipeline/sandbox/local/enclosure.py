@@ -75,9 +75,12 @@ class Enclosure:
         self._first = self._opened(self._first_pid)
         self._worker = self._opened(self._worker_pid)
 
-    def contents(self, *, suspect_bytes: int) -> Contents:
-        """What it holds; memory above `suspect_bytes` is counted again, exactly, which takes longer."""
-        pids = descendants(self._first_pid)
+    def contents(self, *, suspect_bytes: int, most_tasks: int) -> Contents:
+        """What it holds; memory above `suspect_bytes` is counted again, exactly, which takes longer.
+
+        Beyond `most_tasks` it does not look for more.
+        """
+        pids = descendants(self._first_pid, most=most_tasks + 1)
         held = holdings(pids)
         memory = held.memory_bytes
         if memory > suspect_bytes:

@@ -6,6 +6,9 @@ from typing import Literal
 from thinkpool_pipeline.sandbox.local.enclosure import Contents
 from thinkpool_pipeline.sandbox.local.settings import LocalSandboxSettings
 
+TASKS_TO_SPARE = 2
+"""The kernel keeps the limit of processes and threads itself; if it lets through more than these, it does not."""
+
 _GRACE_SECONDS = 0.5
 _MEBIBYTE = 1024**2
 
@@ -70,7 +73,6 @@ class Oversight:
             return f"because it held more than {settings.memory_bytes / _MEBIBYTE:g} MiB of memory"
         if sight.contents.disk_files > settings.max_disk_files:
             return f"because it made more than {settings.max_disk_files} files"
-        # The kernel keeps this limit itself; where it does not, one or two more than it allows are seen.
-        if sight.contents.tasks > settings.max_processes + 2:
+        if sight.contents.tasks > settings.max_processes + TASKS_TO_SPARE:
             return f"because it had more than {settings.max_processes} processes and threads"
         return ""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 _PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 _RESIDENT_PAGES = 1  # the second figure of /proc/<pid>/statm
 _MAX_PASSES = 64
+_MAX_SEEN = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +30,14 @@ def are_children_listed() -> bool:
     return os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
 
-def descendants(pid: int) -> list[int]:
-    """The children of a process, theirs, and so on; those that are ended and not yet buried included."""
+def descendants(pid: int, *, most: int = _MAX_SEEN) -> list[int]:
+    """The children of a process, theirs, and so on; those that are ended and not yet buried included.
+
+    It looks no further once it has found `most`: they may multiply faster than one can look.
+    """
     found: list[int] = []
     waiting = [pid]
-    while waiting:
+    while waiting and len(found) < most:
         children = _children(waiting.pop())
         found += children
         waiting += children

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from thinkpool_pipeline.sandbox.local.bubblewrap import Bubblewrap
 from thinkpool_pipeline.sandbox.local.capture import Capture
 from thinkpool_pipeline.sandbox.local.enclosure import Enclosure
-from thinkpool_pipeline.sandbox.local.oversight import Oversight, Sight, Verdict
+from thinkpool_pipeline.sandbox.local.oversight import TASKS_TO_SPARE, Oversight, Sight, Verdict
 from thinkpool_pipeline.sandbox.local.settings import LocalSandboxSettings
 from thinkpool_pipeline.sandbox.local.wire import GarbledFrame, frame, read_frame
 
@@ -164,7 +164,8 @@ class Session:
         return given
 
     def _sight(self, now: float) -> Sight:
-        contents = self._enclosure.contents(suspect_bytes=self._settings.memory_bytes)
+        most_tasks = self._settings.max_processes + TASKS_TO_SPARE
+        contents = self._enclosure.contents(suspect_bytes=self._settings.memory_bytes, most_tasks=most_tasks)
         printed = max(self._connections.stdout.kept.total_bytes, self._connections.stderr.kept.total_bytes)
         return Sight(at_seconds=now, printed_bytes=printed, contents=contents)
 
