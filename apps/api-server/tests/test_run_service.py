@@ -30,7 +30,7 @@ from thinkpool_server.engine import DbosEngine, EngineLimits
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
 from thinkpool_server.event_log import EventLog
 from thinkpool_server.event_log.store import StoredRun
-from thinkpool_server.housekeeping import Housekeeping, Sweep
+from thinkpool_server.housekeeping import Housekeeping, keep_swept
 from thinkpool_server.run_service import EventLogRunService, _run_id, ticket_of
 from thinkpool_server.runs import RunRecord, Submission, Tenant
 from thinkpool_server.service_statistics import PoolFigures, ServiceStatistics
@@ -107,10 +107,6 @@ class ObedientPipeline:
         pass
 
 
-async def no_sweep(unfinished: Callable[[], Awaitable[Collection[RunId]]]) -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class World:
     service: EventLogRunService
@@ -121,9 +117,9 @@ class World:
     pool: PipelinePool
     pipelines: Pipelines
 
-    def housekeeping(self, *, sweep: Sweep = no_sweep, retention_seconds: float = 1e9) -> Housekeeping:
+    def housekeeping(self, *, retention_seconds: float = 1e9) -> Housekeeping:
         return Housekeeping(
-            self.service, self.log, self.engine, sweep, queue_timeout_seconds=1e9, retention_seconds=retention_seconds
+            self.service, self.log, self.engine, queue_timeout_seconds=1e9, retention_seconds=retention_seconds
         )
 
     async def submit(self, text: str, **fields: object) -> RunRecord:
@@ -527,7 +523,7 @@ async def test_housekeeping_deletes_what_is_past_its_retention_and_answers_expir
         await world.service.get(A, record.run_id)
 
 
-async def test_housekeeping_sweeps_for_what_no_unfinished_run_can_claim(world: World) -> None:
+async def test_a_sweep_is_told_which_runs_are_unfinished(world: World) -> None:
     ended, going = await world.submit("why?"), await world.submit("wait")
     await world.ended(ended.run_id)
     swept: asyncio.Future[Collection[RunId]] = asyncio.get_running_loop().create_future()
@@ -536,7 +532,7 @@ async def test_housekeeping_sweeps_for_what_no_unfinished_run_can_claim(world: W
         swept.set_result(await unfinished())
 
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        keeping = group.create_task(world.housekeeping(sweep=sweep).run())
+        keeping = group.create_task(keep_swept(world.log, sweep))
         assert await swept == {going.run_id}
         keeping.cancel()
 

@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
-from typing import TypeAlias
+from contextlib import suppress
+from typing import NoReturn, TypeAlias
 
 from thinkpool_pipeline.values import RunId
 
@@ -21,6 +22,8 @@ EXPIRED_AT_ONCE = 100
 """Runs deleted in one transaction: writers wait no longer than that takes."""
 
 
+SWEEP_SECONDS = 60.0
+
 Sweep: TypeAlias = Callable[[Callable[[], Awaitable[Collection[RunId]]]], Awaitable[None]]
 """Ends what no unfinished run can claim; asks for those once it knows what there is."""
 
@@ -33,7 +36,6 @@ class Housekeeping:
         service: EventLogRunService,
         log: EventLog,
         engine: Engine,
-        sweep: Sweep,
         *,
         queue_timeout_seconds: float,
         retention_seconds: float,
@@ -41,7 +43,6 @@ class Housekeeping:
         self._service = service
         self._log = log
         self._engine = engine
-        self._sweep = sweep
         self._queue_timeout_seconds = queue_timeout_seconds
         self._retention_seconds = retention_seconds
 
@@ -64,13 +65,21 @@ class Housekeeping:
         if ticks % EXPIRY_EVERY_TICKS == 1:
             await self._service.release_ended()
             await self.expire()
-            await self._sweep(self._unfinished)
-
-    async def _unfinished(self) -> Collection[RunId]:
-        return {run.record.run_id for run in await self._log.unfinished()}
 
     async def expire(self) -> None:
         """Deletes what is past its retention."""
         ended_before = time.time() - self._retention_seconds
         while expired := await self._log.expire(ended_before=ended_before, most=EXPIRED_AT_ONCE):
             await self._engine.forget(expired)
+
+
+async def keep_swept(log: EventLog, sweep: Sweep) -> NoReturn:
+    """Ends what no unfinished run can claim, now and then, until cancelled. A service that stalls stalls nothing else."""
+
+    async def unfinished() -> Collection[RunId]:
+        return {run.record.run_id for run in await log.unfinished()}
+
+    while True:
+        with suppress(StoreUnavailable):
+            await sweep(unfinished)
+        await asyncio.sleep(SWEEP_SECONDS)

@@ -30,7 +30,7 @@ from thinkpool_server.engine import DbosEngine, EngineLimits
 from thinkpool_server.event_log import EventLog
 from thinkpool_server.event_log.store import StoredRun
 from thinkpool_server.figures import FigureSources
-from thinkpool_server.housekeeping import Housekeeping
+from thinkpool_server.housekeeping import Housekeeping, keep_swept
 from thinkpool_server.metrics import Metrics
 from thinkpool_server.run_service import EventLogRunService, ticket_of
 from thinkpool_server.runs import RunRecord, Tenant
@@ -127,7 +127,9 @@ async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncG
         )
         stack.push_async_callback(_hand_back, runtime, supervisor)
         await service.recover(unfinished)
-        await stack.enter_async_context(_in_background(service.feed(), _housekeeping(runtime).run()))
+        await stack.enter_async_context(
+            _in_background(service.feed(), _housekeeping(runtime).run(), keep_swept(log, toolbox.sweep))
+        )
         yield runtime
 
 
@@ -155,7 +157,6 @@ def _housekeeping(runtime: ServerRuntime) -> Housekeeping:
         runtime.service,
         runtime.log,
         runtime.engine,
-        runtime.toolbox.sweep,
         queue_timeout_seconds=runtime.settings.queue_timeout_seconds,
         retention_seconds=runtime.settings.run_retention_hours * 3600,
     )

@@ -543,6 +543,15 @@ async def test_turns_that_come_to_nothing_do_not_count() -> None:
     assert answer.stop_reason == "budget"
 
 
+async def test_a_call_whose_tool_keeps_a_state_may_be_repeated() -> None:
+    run = ScriptedTool("run", ToolOutput(text="42"), is_parallel_safe=False)
+    model = ScriptedModel([calling(call_of("a", "run", query="ls")), calling(call_of("b", "run", query="ls"))])
+
+    await pipeline_of(model, run).run(asking(), MemoryJournal())
+
+    assert len(run.calls) == 2
+
+
 async def test_a_search_that_found_nothing_may_be_repeated() -> None:
     outputs = iter([ToolOutput(is_empty=True), ToolOutput(text="Now there is something.")])
     search = ScriptedTool("search", lambda _: next(outputs))

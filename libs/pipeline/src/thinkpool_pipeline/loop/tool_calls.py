@@ -134,7 +134,8 @@ class ToolCalls:
 
     def _plan(self, turn: int, index: int, call: ToolCall, spec: ToolSpec | None) -> _Planned:
         step = StepName(f"turn/{turn}/call/{index}")
-        key = None if spec is None or call.malformed else _key(call, spec)
+        is_repeatable = spec is not None and not spec.is_parallel_safe  # what it does depends on what was done before
+        key = None if spec is None or call.malformed or is_repeatable else _key(call, spec)
         answer = self._repeated(call, key) if key else None
         if answer is None and spec is not None and spec.is_outward and self._run.private.is_in(call.arguments):
             answer = _told(call, LeakRefused.code, f"{LeakRefused()} Hint: ask in words of your own.")
