@@ -394,9 +394,11 @@ class _HttpServer:
         if method == "GET":
             self._streams.add(writer)
             writer.write(_http(200, "text/event-stream", None))
+        elif method == "DELETE":
+            self._sessions.discard(session)
+            writer.write(_http(200, "text/plain", b""))
         elif "id" not in message:
-            if message:
-                self._server.take(message, lambda _: None)
+            self._server.take(message, lambda _: None)
             writer.write(_http(202, "text/plain", b""))
         else:
             await self._reply_to_request(message, session, writer)

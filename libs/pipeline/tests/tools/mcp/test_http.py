@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from thinkpool_pipeline.errors import ToolError
 from thinkpool_pipeline.outward import Timing
-from thinkpool_pipeline.testing.loopback import Exchange, Loopback, Play, answer
+from thinkpool_pipeline.testing.loopback import Exchange, Loopback, Play, answer, silence, stream
 from thinkpool_pipeline.testing.mcp_process import (
     PATIENCE_SECONDS,
     HttpServerProcess,
@@ -172,6 +172,7 @@ async def test_server_that_lets_nobody_in_is_told_of_without_its_address(
         assert SECRET not in repr(hub) + repr(status)
         assert service.url not in status.last_error
         assert service.received[0].headers["authorization"] == SECRET
+        assert service.received[0].headers["accept-encoding"] == "identity"
 
 
 async def _rest(_: float) -> None:
@@ -257,6 +258,38 @@ async def test_reply_that_never_comes_holds_up_no_other(open_hub: OpenHub) -> No
         assert "tool-timeout" in await call(toolkit, "hang")
         assert await call(toolkit, "fine") == "fine"
         assert "notifications/cancelled" in script.methods
+        await toolkit.aclose()
+
+
+async def test_calls_use_one_connection_again(open_hub: OpenHub) -> None:
+    async def play(exchange: Exchange) -> bool:
+        body = result(json.loads(exchange.request.body), {"content": [{"type": "text", "text": "fine"}]})
+        return await stream(b"data: " + body + b"\n\n")(exchange)
+
+    async with Loopback(Scripted(fine=play)) as service:
+        toolkit = await opened_toolkit(await open_hub(McpServer(name="far", url=f"{service.url}/mcp")))
+        assert await call(toolkit, "fine") == "fine"
+        connections = service.connections
+        assert [await call(toolkit, "fine") for _ in range(10)] == ["fine"] * 10
+        assert service.connections <= connections + 1
+        await toolkit.aclose()
+
+
+@pytest.mark.parametrize("more", [(), (b": more\n\n" * 1000,) * 1000], ids=["silence", "chatter"])
+async def test_what_follows_the_answer_is_not_waited_for(open_hub: OpenHub, more: tuple[bytes, ...]) -> None:
+    left = asyncio.Event()
+
+    async def play(exchange: Exchange) -> bool:
+        body = result(json.loads(exchange.request.body), {"content": [{"type": "text", "text": "fine"}]})
+        try:
+            return await silence(b"data: " + body + b"\n\n", *more)(exchange)
+        finally:
+            left.set()
+
+    async with Loopback(Scripted(fine=play)) as service, asyncio.timeout(PATIENCE_SECONDS):
+        toolkit = await opened_toolkit(await open_hub(McpServer(name="far", url=f"{service.url}/mcp")))
+        assert await call(toolkit, "fine") == "fine"
+        await left.wait()
         await toolkit.aclose()
 
 

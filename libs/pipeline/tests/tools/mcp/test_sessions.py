@@ -12,6 +12,7 @@ import psutil
 import pytest
 from thinkpool_pipeline.errors import ToolError, ToolTimeout, ToolUnavailable
 from thinkpool_pipeline.outward import Timing
+from thinkpool_pipeline.testing import ManualClock
 from thinkpool_pipeline.testing.mcp_process import (
     PATIENCE_SECONDS,
     HttpServerProcess,
@@ -21,7 +22,8 @@ from thinkpool_pipeline.testing.mcp_process import (
     stdio_server,
     tool_of,
 )
-from thinkpool_pipeline.tools.mcp import McpHub, McpServer, McpToolkit
+from thinkpool_pipeline.tools.mcp import McpHub, McpServer, McpToolkit, SessionSettings
+from thinkpool_pipeline.tools.mcp.sessions import McpSession, ServerRecord
 
 OpenHub = Callable[..., Awaitable[McpHub]]
 
@@ -241,6 +243,20 @@ async def test_silence_of_a_server_at_work_is_no_reason_to_leave_it(open_hub: Op
         await ask(toolkit, "look")
         assert await working == "seen"
     assert hub.status()[0].losses == 0
+
+
+async def test_silence_counts_once_it_is_longer_than_any_call_may_be() -> None:
+    clock = ManualClock()
+    record = ServerRecord(server=stdio_server(timeout_seconds=5.0))
+    session = McpSession(record, {}, SessionSettings(), Timing(clock=clock))
+    session._in_flight = 1
+    assert await session._asked(_unanswered(), 0.01) == ""
+    clock.advance(5.0)
+    assert await session._asked(_unanswered(), 0.01) == "it is silent"
+
+
+async def _unanswered() -> None:
+    await asyncio.Event().wait()
 
 
 async def test_changed_tools_are_listed_again(open_hub: OpenHub) -> None:

@@ -9,6 +9,7 @@ Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transport
 import asyncio
 import json
 import ssl
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from functools import lru_cache
 from types import TracebackType
@@ -31,6 +32,9 @@ SILENCE_SECONDS = 300.0
 FAREWELL_SECONDS = 2.0
 """For telling the server that the session is over."""
 
+_REST_SECONDS = 0.2
+_REST_BYTES = 4096
+"""What a reply may still hold after its answer, and take to say so, for its connection to be used again."""
 _READ_SECONDS = {"GET": None, "DELETE": FAREWELL_SECONDS}
 """The stream that the server itself opens things on may be silent for as long as it likes."""
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
@@ -103,6 +107,8 @@ class _Guard(httpx2.AsyncBaseTransport):
             await reply.aclose()
             return _failed(request, BROKEN, "its reply is compressed")
         if reply.is_success and reply.headers.get("content-type", "").lower().startswith(_EVENT_STREAM):
+            assert isinstance(reply.stream, httpx2.AsyncByteStream)
+            reply.stream = _ReadToEnd(reply.stream)
             return reply
         content = await self._content(reply)
         if content is None:
@@ -130,6 +136,31 @@ class _Guard(httpx2.AsyncBaseTransport):
         finally:
             await reply.aclose()
         return bytes(content)
+
+
+class _ReadToEnd(httpx2.AsyncByteStream):
+    """A reply's events, read to their end though the SDK stops at the answer: else every call took a new connection."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+        self._chunks = aiter(stream)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._chunks:
+            yield chunk
+
+    async def aclose(self) -> None:
+        left_bytes = 0
+        try:
+            async with asyncio.timeout(_REST_SECONDS):
+                async for chunk in self._chunks:
+                    left_bytes += len(chunk)
+                    if left_bytes > _REST_BYTES:
+                        break
+        except (TimeoutError, httpx2.TransportError):
+            pass
+        finally:
+            await self._stream.aclose()
 
 
 class _FittedStream:
