@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from thinkpool_pipeline.errors import ConfigurationError, ToolUnavailable
 from thinkpool_pipeline.knowledge import IndexStatus, KnowledgeBase
-from thinkpool_pipeline.knowledge.knowledge_base import page_end
+from thinkpool_pipeline.knowledge.document_pages import page_end
 
 pytestmark = pytest.mark.usefixtures("patience")
 

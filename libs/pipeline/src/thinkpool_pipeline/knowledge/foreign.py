@@ -1,5 +1,6 @@
 """Files that child processes read: PDF documents and databases, each as the documents it holds."""
 
+from functools import partial
 from pathlib import Path
 
 from thinkpool_pipeline.errors import ToolUnavailable
@@ -9,16 +10,18 @@ from thinkpool_pipeline.knowledge.databases import (
     DatabaseUnreadable,
     database_documents,
 )
+from thinkpool_pipeline.knowledge.in_thread import InThread
 from thinkpool_pipeline.knowledge.indexing import FileReading
 from thinkpool_pipeline.knowledge.pages import paged_document
 from thinkpool_pipeline.parsing import DocumentParser, Unparsable
 
 _PASSING = ("busy", "closed")
-_CUT = "only the beginning of it is indexed, as it is too long"
+CUT = "only the beginning of it is indexed, as it is too long"
+"""What is said of a document that is longer than what is taken of one."""
 
 
-async def read_pdf(parser: DocumentParser, file: str, content: bytes) -> FileReading:
-    """What a PDF document says.
+async def read_pdf(parser: DocumentParser, file: str, content: bytes, in_thread: InThread) -> FileReading:
+    """What a PDF document says; `in_thread` is for what is made of its text.
 
     Raises:
         ToolUnavailable: it cannot be read just now.
@@ -32,11 +35,12 @@ async def read_pdf(parser: DocumentParser, file: str, content: bytes) -> FileRea
         return FileReading(note=f"it cannot be read as text: {error.words}")
     if not parsed.text:
         return FileReading(note="it holds no text, only pictures perhaps")
-    return FileReading(documents=(paged_document(file, parsed),), note=_CUT if parsed.is_cut else "")
+    document = await in_thread(partial(paged_document, file, parsed))
+    return FileReading(documents=(document,), note=CUT if parsed.is_cut else "")
 
 
-async def read_database(databases: DatabaseReader, file: str, path: Path) -> FileReading:
-    """What a database holds.
+async def read_database(databases: DatabaseReader, file: str, path: Path, in_thread: InThread) -> FileReading:
+    """What a database holds; `in_thread` is for what is made of it.
 
     Raises:
         ToolUnavailable: it cannot be read just now.
@@ -48,7 +52,8 @@ async def read_database(databases: DatabaseReader, file: str, path: Path) -> Fil
         if error.is_passing:
             raise
         return FileReading(note=error.words)
-    return FileReading(documents=database_documents(file, outline), note=_database_note(outline))
+    documents = await in_thread(partial(database_documents, file, outline))
+    return FileReading(documents=documents, note=_database_note(outline))
 
 
 def passing_reason(error: ToolUnavailable) -> str:

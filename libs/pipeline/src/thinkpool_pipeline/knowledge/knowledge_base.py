@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from thinkpool_pipeline.errors import ConfigurationError, InvalidArguments, ToolUnavailable
 from thinkpool_pipeline.knowledge.databases import DatabaseReader, QueryResult
+from thinkpool_pipeline.knowledge.document_pages import DocumentPage, document_page
 from thinkpool_pipeline.knowledge.files import FileKind, Stamp, file_kind
 from thinkpool_pipeline.knowledge.foreign import passing_reason, read_database, read_pdf
 from thinkpool_pipeline.knowledge.indexing import MOST_ERRORS, FileReading, Indexer, Plan, Progress
@@ -44,19 +45,6 @@ class IndexStatus:
     """Whether a scan has been worked off to its end."""
     errors: tuple[str, ...] = ()
     """What the last scan could not index and why; at most 20."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentPage:
-    """A stretch of a document's text."""
-
-    document: str
-    title: str
-    text: str
-    offset: int
-    total_characters: int
-    next_offset: int | None
-    """Where the next page starts; None when this is the last."""
 
 
 class KnowledgeBase:
@@ -95,7 +83,7 @@ class KnowledgeBase:
         if parser is not None:
             self._max_bytes["pdf"] = max_pdf_bytes
         self._database_rest_seconds = database_rest_seconds
-        self._reader = DatabaseReader()
+        self._reader = DatabaseReader(in_thread=self._write)
         self._read_at: dict[str, float] = {}
         self._databases: tuple[str, ...] = ()
         self._status = IndexStatus()
@@ -264,9 +252,11 @@ class KnowledgeBase:
     async def _foreign_reading(self, file: str) -> FileReading:
         if file_kind(file) == "database":
             self._read_at[file] = asyncio.get_running_loop().time()
-            return await read_database(self._reader, file, await self._write(partial(self._indexer.located, file)))
+            path = await self._write(partial(self._indexer.located, file))
+            return await read_database(self._reader, file, path, self._write)
         assert self._parser is not None
-        return await read_pdf(self._parser, file, await self._write(partial(self._indexer.content, file)))
+        content = await self._write(partial(self._indexer.content, file))
+        return await read_pdf(self._parser, file, content, self._write)
 
     def _opened(self) -> Indexer:
         if not self._directory.is_dir():
@@ -296,28 +286,3 @@ class KnowledgeBase:
             raise ToolUnavailable("The index of the documents cannot be read.") from error
         finally:
             self._idle_readers.put(reader)
-
-
-def document_page(document: str, title: str, text: str, offset: int, max_characters: int) -> DocumentPage:
-    """The page of a document's text that starts at `offset`."""
-    end = page_end(text, offset, max_characters)
-    return DocumentPage(
-        document=document,
-        title=title,
-        text=text[offset:end].strip("\n"),
-        offset=offset,
-        total_characters=len(text),
-        next_offset=end if end < len(text) else None,
-    )
-
-
-def page_end(text: str, offset: int, max_characters: int) -> int:
-    """Where a page that starts at `offset` ends: in its second half, between paragraphs, lines or words if it can."""
-    end = offset + max_characters
-    if end >= len(text):
-        return len(text)
-    for gap in ("\n\n", "\n", " "):
-        place = text.rfind(gap, offset + max_characters // 2, end)
-        if place > 0:
-            return place + len(gap)
-    return end

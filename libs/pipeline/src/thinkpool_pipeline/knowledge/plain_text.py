@@ -101,7 +101,8 @@ def _joined(text: str) -> str:
     return " ".join(text.split())
 
 
-def _code(text: str) -> str:
+def listing(text: str) -> str:
+    """Lines as they are, each indented, so that they can be told from sentences."""
     lines = [_CODE_INDENT + line.rstrip() if line.strip() else "" for line in dedent(text.expandtabs(4)).split("\n")]
     return "\n".join(lines).strip("\n").rstrip()
 
@@ -154,7 +155,7 @@ class _MarkdownReader:
                     yield from _block("table", " | ".join(self._cells or ()))
                     self._cells = None
                 case "fence" | "code_block":
-                    yield from _block("code", _code(token.content))
+                    yield from _block("code", listing(token.content))
                 case "html_block":
                     yield from _from_html(token.content)[1]
                 case "inline":
@@ -275,7 +276,7 @@ def _leaf(node: LexborNode, tag: str) -> Iterator[Block] | None:
     if tag in _HEADINGS:
         return _block("heading", _joined(node.text()), level=_HEADINGS[tag])
     if tag == "pre":
-        return _block("code", _code(node.text()))
+        return _block("code", listing(node.text()))
     if tag == "tr":
         cells = [_joined(cell.text(separator=" ")) for cell in node.iter() if cell.tag in ("td", "th")]
         return _block("table", " | ".join(cells))
@@ -294,7 +295,7 @@ def _from_text(text: str) -> tuple[str, list[Block]]:
         if number == 0 and len(lines) == 1 and _is_title(lines[0]):
             blocks.append(Block(kind="heading", text=_joined(lines[0]), level=1))
         elif lines and all(line.startswith((_CODE_INDENT, "\t")) for line in lines):
-            blocks.extend(_block("code", _code(paragraph)))
+            blocks.extend(_block("code", listing(paragraph)))
         else:
             blocks.extend(_text_blocks(lines))
     return "", blocks

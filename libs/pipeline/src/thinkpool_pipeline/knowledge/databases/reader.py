@@ -1,12 +1,8 @@
 """SQLite databases as the knowledge base sees them: each request is a child process that reads one and is gone."""
 
 import asyncio
-import os
-import re
-import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -15,6 +11,8 @@ from pydantic import ValidationError
 
 from thinkpool_pipeline.codec import from_json
 from thinkpool_pipeline.errors import InvalidArguments, ToolUnavailable
+from thinkpool_pipeline.knowledge.child_process import answer_of
+from thinkpool_pipeline.knowledge.in_thread import InThread, at_once
 
 Rows: TypeAlias = tuple[tuple[str | None, ...], ...]
 """Values as text; None for NULL, and of bytes only how many there are."""
@@ -30,10 +28,7 @@ _REASONS: dict[UnreadableReason, str] = {
     "broken": "it is broken",
 }
 _WORKER = Path(__file__).with_name("worker.py")
-# As with every child of ours: of the server's environment only what Python, and what measures it, find their way by.
-_KEPT_VARIABLES = re.compile(r"PATH|LD_LIBRARY_PATH|COVERAGE_\w+")
 _AT_ONCE = 2
-_READ_AT_ONCE_BYTES = 262_144
 _MOST_REPLY_BYTES = 64 * 1024 * 1024
 
 
@@ -155,9 +150,14 @@ class DatabaseReader:
         limits: DatabaseLimits | None = None,
         query_limits: DatabaseLimits = QUERY_LIMITS,
         *,
+        in_thread: InThread = at_once,
         slack_seconds: float = 3.0,
     ) -> None:
-        """`slack_seconds` is what a child may take beyond its limits, to start and to end, before it is killed."""
+        """`slack_seconds` is what a child may take beyond its limits, to start and to end, before it is killed.
+
+        `in_thread` is for what comes back, which may be long.
+        """
+        self._in_thread = in_thread
         self._limits = limits or DatabaseLimits()
         self._query_limits = query_limits
         self._slack_seconds = slack_seconds
@@ -198,52 +198,20 @@ class DatabaseReader:
 
     async def _ask(self, path: Path, sql: str | None, limits: DatabaseLimits) -> _Reply:
         request = orjson.dumps({"path": str(path), "sql": sql, "limits": asdict(limits)})
-        async with self._slots, _child() as process:
-            try:
-                async with asyncio.timeout(limits.seconds + self._slack_seconds):
-                    return from_json(_Reply, await _exchanged(process, request))
-            except TimeoutError:
-                return _Reply(reason="too-slow")
-            except ValidationError:
-                return _Reply(reason="broken")  # the child died of it
+        async with self._slots:
+            answer = await answer_of(
+                ("-I", str(_WORKER)),
+                (request,),
+                timeout_seconds=limits.seconds + self._slack_seconds,
+                max_answer_bytes=_MOST_REPLY_BYTES,
+            )
+        if answer is None:
+            return _Reply(reason="too-slow")
+        try:
+            return await self._in_thread(partial(from_json, _Reply, answer))
+        except ValidationError:
+            return _Reply(reason="broken")  # the child died of it
 
 
 def _unreadable(reply: _Reply) -> DatabaseUnreadable:
     return DatabaseUnreadable(reply.reason if reply.reason in _REASONS else "broken")
-
-
-@asynccontextmanager
-async def _child() -> AsyncGenerator[asyncio.subprocess.Process]:
-    """A worker, killed at the end of the block if it is not gone by itself."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            str(_WORKER),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env={name: value for name, value in os.environ.items() if _KEPT_VARIABLES.fullmatch(name)},
-            start_new_session=True,  # Ctrl-C is for the server
-        )
-    except OSError:
-        raise DatabaseUnreadable("busy") from None
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-async def _exchanged(process: asyncio.subprocess.Process, request: bytes) -> bytes:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(request)
-    process.stdin.close()
-    pieces: list[bytes] = []
-    room = _MOST_REPLY_BYTES
-    while room > 0 and (piece := await process.stdout.read(_READ_AT_ONCE_BYTES)):
-        pieces.append(piece)
-        room -= len(piece)
-    return b"".join(pieces)

@@ -1,30 +1,15 @@
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import jsonschema
 import pytest
-from thinkpool_pipeline.errors import InvalidArguments
 from thinkpool_pipeline.knowledge import KnowledgeBase
 from thinkpool_pipeline.protocols import CallContext
 from thinkpool_pipeline.testing.conformance import check_tool
-from thinkpool_pipeline.tools.documents import ReadDocument, SearchDocuments
+from thinkpool_pipeline.tools.documents import SearchDocuments
 from thinkpool_pipeline.values import Passage, RunId, StepName
 
 CONTEXT = CallContext(run_id=RunId("r1"), step=StepName("turn/1/call/1"), report_progress=lambda line: None)
-LONG = "\n\n".join(f"Paragraph {number} is about the sea." for number in range(600))
-
-
-@pytest.fixture
-async def knowledge(tmp_path: Path) -> AsyncIterator[KnowledgeBase]:
-    folder = tmp_path / "documents"
-    folder.mkdir()
-    (folder / "pool.md").write_text("# The pool\n\nA *pool* lends pipelines.\n\n## Size\n\nThe pool has five of them.")
-    (folder / "long.txt").write_text(LONG)
-    (folder / "empty.md").write_text("")
-    async with asyncio.timeout(20), KnowledgeBase(folder, tmp_path / "index.db") as knowledge:
-        await knowledge.wait_until_ready()
-        yield knowledge
 
 
 async def test_search_brings_home_passages_in_the_documents_own_words(knowledge):
@@ -68,46 +53,8 @@ async def test_an_empty_search_before_the_index_is_ready_says_so(tmp_path):
     assert "documents are indexed so far" in output.text
 
 
-async def test_a_document_is_read_to_its_end(knowledge):
-    read = ReadDocument(knowledge)
-    text, offset, pages = "", 0, 0
-    while offset is not None:
-        output = await read({"id": "long.txt", "offset": offset}, CONTEXT)
-        (passage,) = output.passages
-        assert len(passage.text) <= 8_000
-        text, pages = f"{text}\n\n{passage.text}".strip(), pages + 1
-        _, is_more, following = output.text.partition(f" of {len(LONG)}. The next page starts at offset ")
-        offset = int(following.rstrip(".")) if is_more else None
-    assert text == LONG
-    assert pages == 3
-    assert output.summary.startswith("long: ")
-
-
-async def test_what_search_found_stands_where_it_says(knowledge):
-    found = await SearchDocuments(knowledge)({"query": "five"}, CONTEXT)
-    output = await ReadDocument(knowledge)({"id": "pool.md", "offset": 35}, CONTEXT)
-    assert output.passages[0].text == found.passages[0].text
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"id": "../pool.md"}, "There is no document of that id"),
-        ({"id": "pool.md", "offset": 10_000}, "The document ends at character 67"),
-    ],
-)
-async def test_wrong_ids_and_offsets_are_told_to_the_model(knowledge, arguments, message):
-    with pytest.raises(InvalidArguments, match=message):
-        await ReadDocument(knowledge)(arguments, CONTEXT)
-
-
-async def test_an_empty_document_is_an_empty_result(knowledge):
-    assert (await ReadDocument(knowledge)({"id": "empty.md"}, CONTEXT)).is_empty
-
-
-async def test_the_tools_keep_the_protocol(knowledge):
+async def test_the_tool_keeps_the_protocol(knowledge):
     await check_tool(SearchDocuments(knowledge), {"query": "pool"})
-    await check_tool(ReadDocument(knowledge), {"id": "pool.md"})
 
 
 @pytest.mark.parametrize("arguments", [{}, {"query": ""}, {"query": "x", "limit": 0}, {"query": "x", "limit": 26}])
