@@ -74,7 +74,7 @@ async def test_without_a_sandbox_code_is_not_offered_and_health_says_why(
         health = await server.health()
         events = await researched(server)
     assert health["sandbox"] is None
-    assert "bubblewrap" in health["tools_missing"]["run_python"]
+    assert "bwrap" in health["tools_missing"]["run_python"]
     assert "run_python" not in health["tools"]
     assert "run_python" not in {event.name for event in events if isinstance(event, ToolStarted)}
 

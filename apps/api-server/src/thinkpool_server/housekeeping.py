@@ -74,7 +74,7 @@ class Housekeeping:
 
 
 async def keep_swept(log: EventLog, sweep: Sweep) -> NoReturn:
-    """Ends what no unfinished run can claim, now and then, until cancelled. A service that stalls stalls nothing else."""
+    """Ends what no unfinished run can claim, now and then, until cancelled; a service that stalls holds up nothing."""
 
     async def unfinished() -> Collection[RunId]:
         return {run.record.run_id for run in await log.unfinished()}

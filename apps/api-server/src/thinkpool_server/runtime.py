@@ -81,7 +81,7 @@ async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncG
         outward = await stack.enter_async_context(open_outward())
         parser = await stack.enter_async_context(open_parser())
         knowledge = await stack.enter_async_context(
-            KnowledgeBase(knowledge_directory(settings), directory.knowledge_index)
+            KnowledgeBase(knowledge_directory(settings), directory.knowledge_index, parser=parser)
         )
         toolbox = await stack.enter_async_context(
             open_toolbox(settings, outward, knowledge, parser, deployment=directory.deployment)

@@ -9,8 +9,8 @@ from pathlib import Path
 from thinkpool_pipeline.knowledge import KnowledgeBase
 from thinkpool_pipeline.outward import Outward, UpstreamSettings
 from thinkpool_pipeline.parsing import DocumentParser
-from thinkpool_pipeline.protocols import Tool, Toolkit
-from thinkpool_pipeline.tools.documents import ReadDocument, SearchDocuments
+from thinkpool_pipeline.protocols import Toolkit
+from thinkpool_pipeline.tools.documents import DocumentsToolkit
 from thinkpool_pipeline.tools.manager import LocalToolManager
 from thinkpool_pipeline.tools.mcp import McpHub, load_mcp_servers
 from thinkpool_pipeline.tools.run_code import CodeSettings, CodeToolkit
@@ -40,7 +40,7 @@ class Toolbox:
     def open_manager(self) -> LocalToolManager:
         """A pipeline's tools; its sessions with MCP servers begin to open now. Closed by the task that opens it."""
         return LocalToolManager(
-            self._single_tools(),
+            make_extra_tools(self.settings.extra_tools),
             [*self._own_toolkits(), self.mcp.open_toolkit()],
             call_timeout_seconds=self.settings.tool_timeout_seconds,
         )
@@ -51,8 +51,9 @@ class Toolbox:
 
     def tool_names(self) -> tuple[str, ...]:
         """The names of all tools that may be offered, those of MCP servers aside: a closed set."""
-        tools = [*self._single_tools(), *self.web.all_tools]
-        tools += [tool for kit in self._own_toolkits() for tool in kit.tools()]
+        documents, *kits = self._documents(), *self._code()
+        tools = [*make_extra_tools(self.settings.extra_tools), *self.web.all_tools, *documents.all_tools]
+        tools += [tool for kit in kits for tool in kit.tools()]
         return tuple(dict.fromkeys(tool.spec.name for tool in tools))
 
     def figures(self) -> ToolFigures:
@@ -62,8 +63,10 @@ class Toolbox:
             missing["run_python"] = self.code.reason
         if self.web.reason:
             missing |= {tool.spec.name: self.web.reason for tool in self.web.all_tools}
+        kits = [tool for kit in self._own_toolkits() for tool in kit.tools() if not tool.spec.is_xml_only]
+        tools = [*make_extra_tools(self.settings.extra_tools), *kits]
         return ToolFigures(
-            offered=tuple(name for name in self.tool_names() if name not in missing),
+            offered=tuple(tool.spec.name for tool in tools),
             missing=missing,
             sandbox=None if self.code.sandboxes is None else self.code.sandboxes.name,
             mcp_servers=tuple(
@@ -85,21 +88,19 @@ class Toolbox:
         if self.code.sandboxes is not None:
             await self.code.sandboxes.sweep(unfinished)
 
-    def _single_tools(self) -> list[Tool]:
-        return [
-            *make_extra_tools(self.settings.extra_tools),
-            SearchDocuments(self.knowledge),
-            ReadDocument(self.knowledge),
-        ]
-
     def _own_toolkits(self) -> list[Toolkit]:
-        kits: list[Toolkit] = [self.web]
-        if self.code.sandboxes is not None:
-            code = CodeSettings(
-                timeout_seconds=self.settings.code_timeout_seconds, is_outward=self.code.sandboxes.name == "e2b"
-            )
-            kits.append(CodeToolkit(self.code.sandboxes, code))
-        return kits
+        return [self.web, self._documents(), *self._code()]
+
+    def _documents(self) -> DocumentsToolkit:
+        return DocumentsToolkit(self.knowledge, self.parser)
+
+    def _code(self) -> list[CodeToolkit]:
+        if self.code.sandboxes is None:
+            return []
+        code = CodeSettings(
+            timeout_seconds=self.settings.code_timeout_seconds, is_outward=self.code.sandboxes.name == "e2b"
+        )
+        return [CodeToolkit(self.code.sandboxes, code)]
 
 
 @asynccontextmanager
