@@ -57,8 +57,8 @@ def _packed(make: Callable[[], bytes]) -> Callable[[], Play]:
     return lambda: answer(gzip.compress(make()), headers=headers)
 
 
-def _pdf(pages: int) -> bytes:
-    lines = "\n".join(f"Line {line} of a page about the sea, which is deep and blue." for line in range(40))
+def _pdf(pages: int, lines_per_page: int = 40) -> bytes:
+    lines = "\n".join(f"Line {line} of a page about the sea, which is deep." for line in range(lines_per_page))
     return pdf_document([f"Page {page}\n{lines}" for page in range(pages)])
 
 
@@ -86,7 +86,9 @@ PAGES = (
     ),
     Page(name="broken charsets", make=_html(lambda: bytes(range(256)) * 40_000, "text/html; charset=utf-16")),
     Page(name="a million brackets of JSON", make=_html(lambda: b"[" * 5_000_000, "application/json")),
-    Page(name="PDF of 10,000 pages", make=_html(lambda: _pdf(10_000)[: 20 * _MEGABYTE], "application/pdf")),
+    Page(name="PDF of 10,000 pages", make=_html(lambda: _pdf(10_000, 10), "application/pdf")),
+    Page(name="PDF of 10,000 empty pages", make=_html(lambda: pdf_document([""] * 10_000), "application/pdf")),
+    Page(name="PDF of 27 MB", make=_html(lambda: _pdf(10_000), "application/pdf")),
     Page(name="PDF of 5,000 pages", make=_html(lambda: _pdf(5_000), "application/pdf")),
     Page(name="PDF of 5,000 pages, cut in half", make=_html(lambda: _pdf(5_000)[:7_000_000], "application/pdf")),
     Page(name="redirects in circles", make=lambda: redirect("/")),
