@@ -100,11 +100,13 @@ class Probe:
     """Notes the longest time between two turns of the event loop, beyond what was asked for."""
 
     worst_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    """The longest that the loop's own thread worked between two turns; what a stall has beyond that, it waited for."""
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Looks for as long as the block lasts."""
-        self.worst_seconds = 0.0
+        self.worst_seconds = self.cpu_seconds = 0.0
         async with asyncio.TaskGroup() as group:
             looking = group.create_task(self._look())
             try:
@@ -113,12 +115,13 @@ class Probe:
                 looking.cancel()
 
     async def _look(self) -> None:
-        last = time.perf_counter()
+        last, last_cpu = time.perf_counter(), time.thread_time()
         while True:
             await asyncio.sleep(PROBE_SECONDS)
-            now = time.perf_counter()
+            now, now_cpu = time.perf_counter(), time.thread_time()
             self.worst_seconds = max(self.worst_seconds, now - last - PROBE_SECONDS)
-            last = now
+            self.cpu_seconds = max(self.cpu_seconds, now_cpu - last_cpu)
+            last, last_cpu = now, now_cpu
 
 
 async def main(names: str, rounds: int) -> int:
@@ -156,7 +159,8 @@ async def _measure(fetcher: PageFetcher, probe: Probe, page: Page, address: str)
     seconds = time.perf_counter() - began_at
     is_sound = seconds <= MOST_SECONDS and probe.worst_seconds <= MOST_STALL_SECONDS
     print(
-        f"{'ok ' if is_sound else 'BAD'} {page.name:34} {seconds:6.2f} s  loop {probe.worst_seconds * 1000:4.0f} ms  "
+        f"{'ok ' if is_sound else 'BAD'} {page.name:34} {seconds:6.2f} s  loop {probe.worst_seconds * 1000:4.0f} ms "
+        f"({probe.cpu_seconds * 1000:3.0f} ms at work)  "
         f"{_memory():32} {outcome}",
         flush=True,
     )
