@@ -447,7 +447,7 @@ async def host() -> AsyncIterator[Host]:
 
 def _places() -> list[str]:
     """Where an attacker would look first, as far as we can put something there."""
-    places = {tempfile.gettempdir(), "/var/tmp", "/dev/shm", str(Path.home()), os.getcwd(), "/srv", "/opt", "/run"}
+    places = {tempfile.gettempdir(), "/var/tmp", "/dev/shm", str(Path.home()), "/srv", "/opt", "/run"}
     return sorted(place for place in places if os.access(place, os.W_OK))
 
 

@@ -77,18 +77,24 @@ async def test_release_ends_a_call_that_runs(
     assert task.result() == "The sandbox is gone."
 
 
-async def test_release_goes_on_when_its_caller_is_cancelled(
-    sandboxes: LocalSandboxes, sandbox: Sandbox, namespace_of: NamespaceOf, processes_in: ProcessesIn
+async def test_release_goes_on_when_its_caller_is_cancelled_again_and_again(
+    sandboxes: LocalSandboxes, namespace_of: NamespaceOf, processes_in: ProcessesIn
 ) -> None:
+    await use_up(sandboxes)  # what the loop opens once, it keeps
+    before = len(os.listdir("/proc/self/fd"))
+    sandbox = await sandboxes.of(RUN, is_resumed=False)
     namespace = await namespace_of(sandbox)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(sandboxes.release(RUN, is_resumed=False))
         await asyncio.sleep(0)
-        task.cancel()
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
     assert task.cancelled()
-    await emptied(namespace, processes_in)
     while repr(sandboxes) != "<LocalSandboxes [0 open, 3 free, 0 waiting]>":  # noqa: ASYNC110 -- a task of theirs
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
+    assert processes_in(namespace) == []
+    assert len(os.listdir("/proc/self/fd")) == before + 1  # that by which the test holds the namespace
 
 
 async def test_closing_ends_all_and_refuses_more(

@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import os
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,14 @@ async def test_output_is_kept_at_both_ends(run: Run) -> None:
     assert len(result.stdout) < 4200
 
 
+async def test_what_is_printed_last_is_not_lost_however_much_the_pipe_holds(run: Run) -> None:
+    result = await run(
+        "import fcntl, os; fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 1 << 20)\nos.write(1, b'x' * 900_000 + b'end');"
+    )
+    assert result.stdout.endswith("xend900003\n")
+    assert "[... 895914 bytes left out ...]" in result.stdout
+
+
 async def test_what_was_printed_before_the_end_of_time_is_shown(run: Run) -> None:
     result = await run("kept = 1\nprint('so far')\nimport time; time.sleep(60)", timeout_seconds=0.3)
     assert result.stdout == "so far\n"
@@ -146,6 +155,22 @@ async def test_a_program_that_takes_care_of_its_interrupt_is_not_interrupted_aga
     )
     assert result == CodeResult(stdout="tidy\n", error="Stopped after 0.3 s; names and files are kept.")
     assert (await run("import time; time.sleep(0.7); 'not interrupted'")).stdout == "'not interrupted'\n"
+
+
+async def test_an_interrupt_that_comes_too_late_is_forgotten(run: Run) -> None:
+    late = "import os, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [2])\nos.kill(os.getpid(), signal.SIGINT)"
+    assert await run(late) == CodeResult()
+    assert await run("'not interrupted'") == CodeResult(stdout="'not interrupted'\n")
+
+
+async def test_children_that_a_call_left_take_no_room_from_the_next(run: Run) -> None:
+    fork = "import os, time\nfor _ in range(12):\n    if os.fork() == 0: {child}"
+    for child in ("os._exit(0)", "time.sleep(60)", "time.sleep(60)"):
+        assert await run(fork.format(child=child)) == CodeResult()
+
+
+async def test_programs_give_way_to_the_server(run: Run) -> None:
+    assert int((await run("import os; os.nice(0)")).stdout) == min(os.nice(0) + 10, 19)
 
 
 async def test_a_killed_sandbox_says_so_and_the_next_call_has_a_new_one(run: Run) -> None:
