@@ -20,6 +20,7 @@ import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -457,7 +458,8 @@ def main() -> None:
     if habits.start_after:
         Path(habits.start_after).read_bytes()
     server = McpTestServer(habits)
-    asyncio.run(_HttpServer(server).serve(given["port"]) if given["http"] else serve_stdio(server))
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_HttpServer(server).serve(given["port"]) if given["http"] else serve_stdio(server))
 
 
 if __name__ == "__main__":

@@ -24,8 +24,10 @@ SECRET = "sk-very-secret"
 class Scripted:
     """A server at a URL that does what a test says for each tool it calls, and the rest by the book."""
 
-    def __init__(self, **tools: Play) -> None:
+    def __init__(self, *, listing: Play | None = None, capabilities: object = None, **tools: Play) -> None:
         self.tools = tools
+        self.listing = listing
+        self.capabilities = {"tools": {}} if capabilities is None else capabilities
         self.calls: list[str] = []
         self.methods: list[str] = []
         self.is_forgetful = False
@@ -37,10 +39,12 @@ class Scripted:
         if method == "initialize":
             about = {
                 "protocolVersion": "2025-06-18",
-                "capabilities": {"tools": {}},
+                "capabilities": self.capabilities,
                 "serverInfo": {"name": "s", "version": "1"},
             }
             return await answer(result(message, about), headers={"mcp-session-id": "s-1"})(exchange)
+        if method == "tools/list" and self.listing is not None:
+            return await self.listing(exchange)
         if method == "tools/list":
             listed = [{"name": name, "inputSchema": {"type": "object"}} for name in self.tools]
             return await answer(result(message, {"tools": listed}))(exchange)
@@ -196,6 +200,54 @@ async def test_redirect_to_another_host_is_not_followed_and_not_told(open_hub: O
             assert SECRET not in told
             await toolkit.aclose()
         assert other.received == []
+
+
+async def test_certificates_are_read_for_a_secure_url(open_hub: OpenHub) -> None:
+    hub = await open_hub(McpServer(name="far", url="https://127.0.0.1:1/mcp"), timing=Timing(sleep=_rest))
+    await opened_toolkit(hub)
+    assert hub.status()[0].last_error == "ConnectError"
+
+
+@pytest.mark.parametrize(
+    ("listing", "reason"),
+    [
+        (refuse, "The server does not list its tools (error -32602)."),
+        (answer(b"[]"), "The server does not list its tools (error -32700)."),
+        (says("x" * 200_000), "The reply is larger than 100000 bytes."),
+    ],
+)
+async def test_server_that_does_not_list_its_tools_is_not_connected(
+    open_hub: OpenHub, listing: Play, reason: str
+) -> None:
+    async with Loopback(Scripted(listing=listing)) as service:
+        server = McpServer(name="far", url=f"{service.url}/mcp")
+        hub = await open_hub(server, timing=Timing(sleep=_rest), max_message_bytes=100_000)
+        await opened_toolkit(hub)
+        assert hub.status()[0].last_error == reason
+
+
+async def test_server_that_has_no_tools_is_connected_and_not_asked_for_them(open_hub: OpenHub) -> None:
+    script = Scripted(capabilities={}, tool=says("x"))
+    async with Loopback(script) as service:
+        hub = await open_hub(McpServer(name="far", url=f"{service.url}/mcp"))
+        toolkit = await opened_toolkit(hub)
+        assert (hub.status()[0].sessions_open, toolkit.tools()) == (1, ())
+        assert "tools/list" not in script.methods
+        await toolkit.aclose()
+
+
+async def test_list_that_points_to_itself_comes_to_an_end(open_hub: OpenHub) -> None:
+    async def again(exchange: Exchange) -> bool:
+        tools = [{"name": "one", "inputSchema": {"type": "object"}}]
+        page = result(json.loads(exchange.request.body), {"tools": tools, "nextCursor": "same"})
+        return await answer(page)(exchange)
+
+    script = Scripted(listing=again)
+    async with Loopback(script) as service:
+        toolkit = await opened_toolkit(await open_hub(McpServer(name="far", url=f"{service.url}/mcp")))
+        assert [tool.spec.name for tool in toolkit.tools()] == ["far__one"]
+        assert script.methods.count("tools/list") == 2
+        await toolkit.aclose()
 
 
 async def test_redirect_to_another_path_is_followed(open_hub: OpenHub) -> None:

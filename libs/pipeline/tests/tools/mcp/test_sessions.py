@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from thinkpool_pipeline.errors import ToolError, ToolTimeout, ToolUnavailable
-from thinkpool_pipeline.outward import Timing
+from thinkpool_pipeline.outward import Timing, Unreadable
 from thinkpool_pipeline.testing import ManualClock
 from thinkpool_pipeline.testing.mcp_process import (
     PATIENCE_SECONDS,
@@ -198,6 +198,17 @@ async def test_whoever_leaves_a_frozen_server_need_not_wait_for_it(open_hub: Ope
     assert await process_of(toolkit) == process
 
 
+async def test_server_that_does_not_read_is_replaced_before_it_costs_too_much(open_hub: OpenHub) -> None:
+    hub = await open_hub(stdio_server())
+    toolkit = await opened_toolkit(hub)
+    process = await process_of(toolkit)
+    os.kill(process, signal.SIGSTOP)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        errors = await asyncio.gather(*(failure(toolkit, "echo", text="x" * 1_000_000) for _ in range(10)))
+    assert all("it does not read its input" in error.message for error in errors)
+    assert await process_of(toolkit) != process
+
+
 async def test_frozen_server_is_replaced_though_calls_keep_coming(open_hub: OpenHub) -> None:
     hub = await open_hub(stdio_server(timeout_seconds=0.5), ping_timeout_seconds=0.1)
     toolkit = await opened_toolkit(hub)
@@ -253,6 +264,33 @@ async def test_silence_counts_once_it_is_longer_than_any_call_may_be() -> None:
     assert await session._asked(_unanswered(), 0.01) == ""
     clock.advance(5.0)
     assert await session._asked(_unanswered(), 0.01) == "it is silent"
+
+
+async def test_list_that_cannot_be_read_leaves_the_session_and_its_tools_as_they_are() -> None:
+    session = McpSession(ServerRecord(server=stdio_server()), {}, SessionSettings(), Timing())
+    assert await session._asked(_unreadable(), 1.0) == ""
+
+
+async def test_connection_that_cannot_be_closed_is_given_up_and_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    session = McpSession(ServerRecord(server=stdio_server()), {}, SessionSettings(close_seconds=0.01), Timing())
+    release = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        clinging = group.create_task(_clinging(release))
+        await asyncio.sleep(0)
+        await session._end(clinging)
+        assert not clinging.done()
+        release.set()
+    assert "A connection with the MCP server odd one could not be closed" in caplog.text
+
+
+async def _clinging(release: asyncio.Event) -> None:
+    while not release.is_set():
+        with suppress(asyncio.CancelledError):
+            await release.wait()
+
+
+async def _unreadable() -> None:
+    raise Unreadable("It makes no sense.")
 
 
 async def _unanswered() -> None:

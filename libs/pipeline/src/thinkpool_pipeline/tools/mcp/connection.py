@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self, TypeAlias, TypeVar, cast
 
 from mcp import Client, MCPError
-from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
+from mcp.client.subscriptions import SubscriptionLost
 from mcp_types import (
     CONNECTION_CLOSED,
     METHOD_NOT_FOUND,
@@ -147,8 +147,6 @@ class Connection:
                 async with self._client.listen(tools_list_changed=True) as events:
                     async for _ in events:
                         self._signals.change()
-            except ListenNotSupportedError:
-                return
             except (MCPError, SubscriptionLost, TimeoutError) as error:
                 if isinstance(error, MCPError) and error.code == METHOD_NOT_FOUND:
                     return
