@@ -18,7 +18,7 @@ from typing import Any
 from thinkpool_pipeline.events import RunEvent
 from thinkpool_pipeline.knowledge import KnowledgeBase
 from thinkpool_pipeline.loop import LoopSettings
-from thinkpool_pipeline.outward import open_outward
+from thinkpool_pipeline.outward import Outward, open_outward
 from thinkpool_pipeline.parsing import open_parser
 from thinkpool_pipeline.pipeline import ResearchPipeline
 from thinkpool_pipeline.pool import PipelinePool
@@ -78,15 +78,9 @@ async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncG
     """
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(hold_data_directory(settings.data_dir, url=url))
-        outward = await stack.enter_async_context(open_outward())
-        parser = await stack.enter_async_context(open_parser())
-        knowledge = await stack.enter_async_context(
-            KnowledgeBase(knowledge_directory(settings), directory.knowledge_index, parser=parser)
-        )
-        toolbox = await stack.enter_async_context(
-            open_toolbox(settings, outward, knowledge, parser, deployment=directory.deployment)
-        )
-        models = make_models(settings, outward)
+        means = await stack.enter_async_context(_open_means(settings, directory))
+        toolbox = means.toolbox
+        models = make_models(settings, means.outward)
         metrics = Metrics(settings.metrics_namespace, toolbox.tool_names())
         log = await stack.enter_async_context(_open_log(directory, metrics))
         pool = await stack.enter_async_context(_make_pool(settings, models, toolbox))
@@ -101,8 +95,8 @@ async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncG
             pool=pool,
             admission=admission,
             supervisor=supervisor,
-            outward=outward,
-            knowledge=knowledge,
+            outward=means.outward,
+            knowledge=means.knowledge,
             toolbox=toolbox,
             slots=settings.max_concurrent_requests,
         )
@@ -131,6 +125,27 @@ async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncG
             _in_background(service.feed(), _housekeeping(runtime).run(), keep_swept(log, toolbox.sweep))
         )
         yield runtime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Means:
+    """What pipelines work with."""
+
+    outward: Outward
+    knowledge: KnowledgeBase
+    toolbox: Toolbox
+
+
+@asynccontextmanager
+async def _open_means(settings: Settings, directory: DataDirectory) -> AsyncGenerator[_Means]:
+    async with AsyncExitStack() as stack:
+        outward = await stack.enter_async_context(open_outward())
+        parser = await stack.enter_async_context(open_parser())
+        documents = KnowledgeBase(knowledge_directory(settings), directory.knowledge_index, parser=parser)
+        knowledge = await stack.enter_async_context(documents)
+        opening = open_toolbox(settings, outward, knowledge, parser, deployment=directory.deployment)
+        toolbox = await stack.enter_async_context(opening)
+        yield _Means(outward=outward, knowledge=knowledge, toolbox=toolbox)
 
 
 async def _restore_admission(settings: Settings, log: EventLog, unfinished: Sequence[StoredRun]) -> Admission:
