@@ -124,6 +124,6 @@ async def open_toolbox(
             web=await stack.enter_async_context(open_web_toolkit(settings, outward, parser)),
             code=await stack.enter_async_context(open_code_place(settings, outward, deployment)),
             mcp=await stack.enter_async_context(
-                McpHub(servers, outward.upstream("mcp", UpstreamSettings(max_retries=1, has_breaker=False)))
+                McpHub(servers, outward.upstream("mcp", UpstreamSettings(max_retries=2, has_breaker=False)))
             ),
         )
