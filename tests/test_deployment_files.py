@@ -67,8 +67,9 @@ def test_nginx_passes_to_the_composed_service():
 
 
 def test_nginx_allows_the_body_that_the_server_allows():
-    allowed = {"1m": 1024 * 1024}[re.search(r"client_max_body_size (\w+);", NGINX)[1]]
-    assert allowed >= Settings.model_fields["max_body_bytes"].default
+    allowed = int(re.search(r"client_max_body_size (\d+)m;", NGINX)[1]) * 1024 * 1024
+    text_bytes, file_bytes = (Settings.model_fields[f"max_{name}_bytes"].default for name in ("body", "input_file"))
+    assert text_bytes + file_bytes * 4 / 3 <= allowed < 2 * (text_bytes + file_bytes * 4 / 3)
 
 
 def test_image_copies_only_what_exists_and_what_the_build_is_given():

@@ -48,12 +48,22 @@ FIELDS = {
         '{"messages": [{"role": %s, "content": "a"}]}',
         '{"messages": [{"role": "user", "content": %s}]}',
         '{"messages": [{"role": "user", "content": [{"type": "text", "text": %s}]}]}',
+        '{"query": "a", "input_files": %s}',
+        '{"query": "a", "input_files": [%s]}',
+        '{"query": "a", "input_files": [{"filename": %s, "text": "a"}]}',
+        '{"query": "a", "input_files": [{"filename": "a.md", "text": %s}]}',
+        '{"query": "a", "input_files": [{"filename": "a.md", "data": %s}]}',
+        '{"query": "a", "input_files": [{"filename": "a.md", "text": "a", "media_type": %s}]}',
         '{"query": "a", "canary": %s}',
         "%s",
     ],
     "/v1/chat/completions": [
         '{"messages": %s}',
         '{"messages": [{"role": "user", "content": %s}]}',
+        '{"messages": [{"role": "user", "content": [%s]}]}',
+        '{"messages": [{"role": "user", "content": [{"type": "input_file", "filename": "a", "file_data": %s}]}]}',
+        '{"messages": [{"role": "user", "content": [{"type": "file", "file": %s}]}]}',
+        '{"messages": [{"role": "user", "content": [{"type": "file", "file": {"filename": %s, "file_data": ""}}]}]}',
         '{"messages": [{"role": "user", "content": "a"}], "user": %s}',
         '{"messages": [{"role": "user", "content": "a"}], "n": %s}',
         '{"messages": [{"role": "user", "content": "a"}], "top_p": %s}',
@@ -174,7 +184,7 @@ async def test_odd_header_values_break_nothing() -> None:
 
 
 async def test_a_body_that_is_too_large_is_refused_by_its_announcement() -> None:
-    async with asyncio.timeout(5), served(max_body_bytes=2000) as http:
+    async with asyncio.timeout(5), served(max_body_bytes=2000, max_input_file_bytes=0) as http:
         host, port = http.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(b"POST /v1/research HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n")
@@ -189,7 +199,7 @@ async def test_a_body_that_grows_too_large_is_refused(path: str) -> None:
         for _ in range(50):
             yield b" " * 100
 
-    async with served(max_body_bytes=2000) as http:
+    async with served(max_body_bytes=2000, max_input_file_bytes=0) as http:
         answer = await http.client.post(path, content=pieces(), headers=JSON)
         assert answer.status_code == 413
         assert http.service.submissions == []

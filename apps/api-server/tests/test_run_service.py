@@ -24,7 +24,7 @@ from thinkpool_pipeline.events import (
 from thinkpool_pipeline.pool import PipelinePool
 from thinkpool_pipeline.protocols import Journal, Outcome
 from thinkpool_pipeline.testing.event_checker import check_event_log
-from thinkpool_pipeline.values import Answer, Message, Question, RunId, Seq, SourceId, StepName, Usage
+from thinkpool_pipeline.values import Answer, InputFile, Message, Question, RunId, Seq, SourceId, StepName, Usage
 from thinkpool_server.admission import Admission
 from thinkpool_server.engine import DbosEngine, EngineLimits
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
@@ -54,6 +54,7 @@ class Pipelines:
         self.release = asyncio.Event()
         self.working = asyncio.Semaphore(0)
         self.order: list[str] = []
+        self.files: list[InputFile] = []
         self.busy: set[int] = set()
 
     async def make(self, number: int) -> "ObedientPipeline":
@@ -83,6 +84,7 @@ class ObedientPipeline:
 
     async def _answer(self, question: Question, journal: Journal) -> Answer:
         self.pipelines.order.append(question.text)
+        self.pipelines.files.extend(question.files)
         self.pipelines.working.release()
         if "wait" in question.text:
             await journal.step(StepName("find"), Usage, find)
@@ -214,6 +216,23 @@ async def test_a_run_is_queued_started_and_completed(world: World) -> None:
     assert world.service.statistics() is FIGURES
     assert repr(world.service) == "<EventLogRunService <Admission [0 executing, 0 waiting]>>"
     assert repr(world.supervisor) == "<Supervisor [0 live]>"
+
+
+async def test_files_reach_the_run_and_nobody_who_reads_it(world: World) -> None:
+    files = (InputFile(name="a.md", media_type="text/markdown", data_base64="YWE="),)
+    asked = submission("why?", idempotency_key="k")
+    asked = replace(asked, question=replace(asked.question, files=files))
+    record, _ = await world.service.submit(asked)
+    await world.ended(record.run_id)
+    assert world.pipelines.files == [*files]
+    again, is_new = await world.service.submit(asked)
+    for told in (record, again, await world.service.get(A, record.run_id)):
+        assert told.question.files == ()
+        assert [(file.name, file.size_bytes) for file in told.files] == [("a.md", 2)]
+    assert not is_new
+    other = replace(asked, question=replace(asked.question, files=(replace(files[0], data_base64="YWI="),)))
+    with pytest.raises(IdempotencyConflict):
+        await world.service.submit(other)
 
 
 async def test_a_failing_model_fails_the_run_with_its_code(world: World) -> None:

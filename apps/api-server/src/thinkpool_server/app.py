@@ -72,7 +72,11 @@ def _surround(app: FastAPI, settings: Settings) -> None:
         return app.state.runtime.metrics
 
     app.add_middleware(Authentication, key_ring=KeyRing(settings.server_api_keys))
-    app.add_middleware(RequestLimits, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        RequestLimits,
+        max_body_bytes=settings.max_body_bytes,
+        max_input_file_bytes=settings.max_input_file_bytes,
+    )
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

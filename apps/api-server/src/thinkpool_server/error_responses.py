@@ -25,6 +25,7 @@ from thinkpool_pipeline.errors import (
 
 from thinkpool_server.errors import (
     IdempotencyConflict,
+    InputTooLarge,
     InvalidCursor,
     InvalidEventId,
     InvalidField,
@@ -61,6 +62,7 @@ _STATUS: Mapping[type[PipelineError], HTTPStatus] = {
     InvalidEventId: HTTPStatus.BAD_REQUEST,
     InvalidHeader: HTTPStatus.BAD_REQUEST,
     InvalidField: HTTPStatus.UNPROCESSABLE_ENTITY,
+    InputTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     ReportNotReady: HTTPStatus.CONFLICT,
     NoReport: HTTPStatus.NOT_FOUND,
     PipelineError: HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -62,6 +62,12 @@ class InvalidField(PipelineError):
         """Its path in the body, such as `budget.max_turns`; made by the server, or checked to be a plain name."""
 
 
+class InputTooLarge(InvalidField):
+    """What came with the question is too large."""
+
+    code = "input-too-large"
+
+
 class UnsupportedField(InvalidField):
     """A field of the request means something that this server does not do."""
 

@@ -24,7 +24,7 @@ from thinkpool_server.engine import Engine
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
 from thinkpool_server.event_log import EventLog, FollowingReader
 from thinkpool_server.event_log.store import StoredRun
-from thinkpool_server.runs import RunPage, RunRecord, RunStatus, Submission, Tenant
+from thinkpool_server.runs import RunPage, RunRecord, RunStatus, Submission, Tenant, file_facts
 from thinkpool_server.service_statistics import ServiceStatistics
 from thinkpool_server.supervisor import CancelledBy, Supervisor
 
@@ -94,7 +94,8 @@ class EventLogRunService:
         if submission.is_foreground:
             self._note_deserted(run_id)
         await asyncio.shield(creating)
-        return replace(run.record, last_seq=Seq(1)), True
+        question = replace(submission.question, files=())  # or they would be kept as long as somebody reads the run
+        return replace(run.record, question=question, last_seq=Seq(1)), True
 
     async def get(self, tenant: Tenant, run_id: RunId) -> RunRecord:
         """The run.
@@ -315,6 +316,7 @@ def _new_record(run_id: RunId, submission: Submission) -> RunRecord:
         finished_at=None,
         epoch=0,
         last_seq=Seq(0),
+        files=file_facts(submission.question.files),
     )
 
 

@@ -1,9 +1,10 @@
 """What the server knows of a run, as values: what is submitted, what is stored, what readers are told."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NewType
 
-from thinkpool_pipeline.values import Question, RunId, Seq
+from thinkpool_pipeline.values import InputFile, Question, RunId, Seq
 
 Tenant = NewType("Tenant", str)
 """Whose run it is: the name of an API key, or `default` when the server is open."""
@@ -28,6 +29,15 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """What is told of a file that came with a question."""
+
+    name: str
+    media_type: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """A run as it is stored."""
 
@@ -35,6 +45,7 @@ class RunRecord:
     tenant: Tenant
     status: RunStatus
     question: Question
+    """Without its files, except for whoever works on the run."""
     origin: Origin
     priority: int
     is_foreground: bool
@@ -49,11 +60,25 @@ class RunRecord:
     last_seq: Seq
     """The newest event's place; 0 before the first."""
     is_cancel_requested: bool = False
+    files: tuple[FileFacts, ...] = ()
+    """Of the files that came with the question."""
 
     @property
     def is_ended(self) -> bool:
         """Whether its log is complete."""
         return self.status in ("completed", "failed", "cancelled")
+
+
+def file_facts(files: Iterable[InputFile]) -> tuple[FileFacts, ...]:
+    """What is told of these files."""
+    return tuple(
+        FileFacts(name=file.name, media_type=file.media_type, size_bytes=_decoded_bytes(file.data_base64))
+        for file in files
+    )
+
+
+def _decoded_bytes(encoded: str) -> int:
+    return len(encoded) // 4 * 3 - encoded[-2:].count("=")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,16 @@ they ask for what happens anyway.
 
 from typing import Annotated, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 MAX_MESSAGES = 1_000
 """Messages of one request."""
 
+MAX_INPUT_FILES = 10
+"""Files that come with one question."""
+
 _MAX_METADATA = 16  # as OpenAI's
+_WRONG_CONTENT = "should be text, or parts of type text, or of type input_file or file, with filename and file_data"
 
 
 def _without_nul(value: str) -> str:
@@ -20,20 +24,48 @@ def _without_nul(value: str) -> str:
     return value
 
 
-def _plain_text(value: object) -> object:
-    """Joins OpenAI's content parts, of which only text is understood here, to one string."""
-    if value is None:
-        return ""
+class FilePart(BaseModel):
+    """A file among the parts of a message, as its client wrote it."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    place: str
+    """Where the part's fields are, below the message's content, such as `1` or `1.file`."""
+    filename: str
+    file_data: str
+    """A data URL, or base64 alone."""
+
+
+class MessageContent(BaseModel):
+    """What a message says, and the files it brings."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    text: Annotated[str, AfterValidator(_without_nul)] = ""
+    files: list[FilePart] = []
+
+
+def _message_content(value: object) -> dict[str, object]:
+    """The fields of OpenAI's content: a string, or parts that are text or files with their data, in either of its ways.
+
+    Source: https://platform.openai.com/docs/guides/pdf-files
+    """
     if not isinstance(value, list):
-        return value
+        value = [{"type": "text", "text": "" if value is None else value}]
     texts: list[str] = []
-    for part in cast("list[object]", value):
+    files: list[dict[str, object]] = []
+    for number, part in enumerate(cast("list[object]", value)):
         match part:
-            case {"type": "text", "text": str(text)}:
+            case {"type": "text" | "input_text", "text": str(text)}:
                 texts.append(text)
+            case {"type": "input_file", "filename": str(), "file_data": str()}:
+                files.append({**cast("dict[str, object]", part), "place": str(number)})
+            case {"type": "file", "file": {"filename": str(), "file_data": str()}}:
+                fields = cast("dict[str, dict[str, object]]", part)["file"]
+                files.append({**fields, "place": f"{number}.file"})
             case _:
-                raise ValueError("should be text, or parts of type text")
-    return "\n".join(texts)
+                raise ValueError(_WRONG_CONTENT)
+    return {"text": "\n".join(texts), "files": files}
 
 
 def _listed(value: object) -> object:
@@ -41,7 +73,11 @@ def _listed(value: object) -> object:
 
 
 Text = Annotated[str, AfterValidator(_without_nul)]
-Content = Annotated[str, BeforeValidator(_plain_text), AfterValidator(_without_nul)]
+Content = Annotated[
+    MessageContent,
+    BeforeValidator(_message_content),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}, {"type": "null"}]}),
+]
 Metadata = Annotated[
     dict[
         Annotated[Text, Field(min_length=1, max_length=64)],
@@ -68,7 +104,18 @@ class RequestMessage(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Content = ""
+    content: Content = MessageContent()
+
+
+class RequestFile(_Body):
+    """A file that comes with the question, as base64 or as text."""
+
+    filename: Annotated[str, Field(min_length=1, max_length=1_000)]
+    data: str | None = None
+    """Base64, or a data URL of it."""
+    text: str | None = None
+    media_type: Annotated[str, Field(max_length=200)] = ""
+    """Left out, the name and the content tell what it is."""
 
 
 class RequestBudget(_Body):
@@ -85,6 +132,8 @@ class ResearchRequest(_Body):
 
     query: Text | None = None
     messages: list[RequestMessage] | None = Field(default=None, max_length=MAX_MESSAGES)
+    input_files: list[RequestFile] = Field(default=[], max_length=MAX_INPUT_FILES)
+    """For this run alone to read."""
     model: str | None = None
     output: Literal["report", "answer"] = "report"
     """A cited report, or the reasons in short and the answer in a box."""

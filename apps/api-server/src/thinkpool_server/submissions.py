@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from thinkpool_pipeline.values import Budget, Message, Question, Role, Sampling
 
-from thinkpool_server.errors import InvalidField, UnknownModel, UnsupportedField
+from thinkpool_server.errors import InputTooLarge, InvalidField, UnknownModel, UnsupportedField
+from thinkpool_server.input_files import input_files
 from thinkpool_server.runs import Submission, Tenant
 from thinkpool_server.schemas import ChatRequest, RequestBudget, RequestMessage, ResearchRequest
 
@@ -39,6 +40,10 @@ class Asker:
     model_names: Sequence[str]
     budget: Budget
     """The operator's limits."""
+    max_text_bytes: int
+    """Of all messages together."""
+    max_input_file_bytes: int
+    """Of all files together; 0 allows none."""
 
 
 def research_submission(body: ResearchRequest, asker: Asker) -> Submission:
@@ -54,6 +59,7 @@ def research_submission(body: ResearchRequest, asker: Asker) -> Submission:
         messages = (Message(role="user", content=_checked_question(body.query, "query")),)
     else:
         messages = _conversation(body.messages or [])
+    _check_size(messages, "messages" if body.query is None else "query", asker)
     return Submission(
         tenant=asker.tenant,
         question=Question(
@@ -68,6 +74,7 @@ def research_submission(body: ResearchRequest, asker: Asker) -> Submission:
                 stop=tuple(body.stop or ()),
             ),
             output=body.output,
+            files=input_files(body.input_files, body.messages or (), max_bytes=asker.max_input_file_bytes),
         ),
         priority=body.priority,
         idempotency_key=asker.idempotency_key,
@@ -85,13 +92,15 @@ def chat_submission(body: ChatRequest, asker: Asker) -> Submission:
     _refuse_unsupported(body)
     if body.max_tokens is not None and body.max_completion_tokens not in (None, body.max_tokens):
         raise InvalidField("max_tokens", "Give either max_tokens or max_completion_tokens.")
+    messages = _conversation(body.messages)
+    _check_size(messages, "messages", asker)
     metadata = dict(body.metadata or {})
     if body.user is not None:
         metadata.setdefault("user", body.user)
     return Submission(
         tenant=asker.tenant,
         question=Question(
-            messages=_conversation(body.messages),
+            messages=messages,
             model=_checked_model(body.model, asker),
             budget=asker.budget,
             sampling=Sampling(
@@ -102,6 +111,7 @@ def chat_submission(body: ChatRequest, asker: Asker) -> Submission:
                 stop=tuple(body.stop or ()),
             ),
             output=body.output,
+            files=input_files((), body.messages, max_bytes=asker.max_input_file_bytes),
         ),
         origin="chat",
         idempotency_key=asker.idempotency_key,
@@ -122,11 +132,19 @@ def _conversation(messages: Sequence[RequestMessage]) -> tuple[Message, ...]:
     last = max((index for index, message in enumerate(messages) if message.role == "user"), default=None)
     if last is None:
         raise InvalidField("messages", "There should be a message with the role user: it is the question.")
-    question = _checked_question(messages[last].content, f"messages.{last}.content")
+    question = _checked_question(messages[last].content.text, f"messages.{last}.content")
     history = tuple(
-        Message(role=_role(message), content=message.content) for message in messages[:last] if message.content.strip()
+        Message(role=_role(message), content=message.content.text)
+        for message in messages[:last]
+        if message.content.text.strip()
     )
     return (*history, Message(role="user", content=question))
+
+
+def _check_size(messages: Sequence[Message], place: str, asker: Asker) -> None:
+    """Bodies may be longer where files are allowed; what is not in a file may not."""
+    if sum(len(message.content.encode("utf-8", "replace")) for message in messages) > asker.max_text_bytes:
+        raise InputTooLarge(place, f"Without its files, a question may have {asker.max_text_bytes} bytes.")
 
 
 def _role(message: RequestMessage) -> Role:

@@ -2,6 +2,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,11 @@ from thinkpool_pipeline.events import (
 )
 from thinkpool_pipeline.protocols import Outcome
 from thinkpool_pipeline.testing.conformance import check_journal
-from thinkpool_pipeline.values import Message, Question, RunId, Seq, StepName, Usage
+from thinkpool_pipeline.values import InputFile, Message, Question, RunId, Seq, StepName, Usage
 from thinkpool_server.errors import RunSuspended, StoreUnavailable
 from thinkpool_server.event_log import Claim, EventLog
 from thinkpool_server.event_log.store import StoredRun
-from thinkpool_server.runs import RunRecord, Tenant
+from thinkpool_server.runs import FileFacts, RunRecord, Tenant
 
 RUN = RunId("run_a")
 QUEUED = RunQueued(position=0, ahead=0, estimated_start_seconds=None)
@@ -98,6 +99,23 @@ async def test_a_created_run_is_read_back_as_it_was_stored(log: EventLog) -> Non
     assert (run.record.metadata, run.record.last_seq, run.arrival) == ({"k": "v"}, 1, 1)
     assert await log.last_arrival() == 1
     assert [one.record.run_id for one in await log.unfinished()] == [RUN]
+
+
+async def test_files_are_read_by_whoever_works_on_the_run_and_told_to_everybody_else(log: EventLog) -> None:
+    files = (InputFile(name="a.md", media_type="text/markdown", data_base64="YWE="),)
+    run = stored_run()
+    question = replace(run.record.question, files=files)
+    assert await log.create(replace(run, record=replace(run.record, question=question)), QUEUED)
+    assert await log.create(stored_run(RunId("run_b"), arrival=2), QUEUED)
+    facts = (FileFacts(name="a.md", media_type="text/markdown", size_bytes=2),)
+    listed = await log.list_runs(Tenant("default"), before=None, status=None, most=9)
+    for told in (await log.get(RUN), *[one for one in [*listed, *await log.unfinished()] if one.record.run_id == RUN]):
+        assert told is not None
+        assert (told.record.files, told.record.question.files) == (facts, ())
+    for _ in range(2):
+        claim = await claimed(log)
+        assert (claim.record.question.files, claim.record.files) == (files, facts)
+    assert (await claimed(log, RunId("run_b"))).record.question.files == ()
 
 
 async def test_events_are_numbered_from_one_without_gaps_and_the_end_is_the_last(log: EventLog) -> None:
@@ -360,6 +378,19 @@ async def test_a_deleted_run_leaves_nothing(log: EventLog) -> None:
     await log.delete(RUN)
     assert await log.get(RUN) is None
     assert not await log.is_live(RUN)
+
+
+async def test_files_go_with_their_run(log: EventLog, tmp_path: Path) -> None:
+    run = stored_run()
+    files = (InputFile(name="a.md", media_type="text/markdown", data_base64="YWE="),)
+    assert await log.create(
+        replace(run, record=replace(run.record, question=replace(run.record.question, files=files))), QUEUED
+    )
+    with sqlite3.connect(tmp_path / "log.db") as other:
+        assert other.execute("SELECT count(*) FROM run_files").fetchone() == (1,)
+        await log.delete(RUN)
+        assert other.execute("SELECT count(*) FROM run_files").fetchone() == (0,)
+    other.close()
 
 
 async def test_a_database_that_takes_no_writes_is_reported_and_nothing_is_half_written(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
 import asyncio
+import base64
+from typing import Any
 
 import openai
 import pytest
@@ -263,3 +265,31 @@ async def test_models_are_listed_the_default_first() -> None:
         with pytest.raises(openai.NotFoundError) as refusal:
             await client.models.retrieve("gpt-17")
     assert refusal.value.code == "model_not_found"
+
+
+async def test_files_come_as_parts_of_a_message_in_either_of_openai_s_ways() -> None:
+    data = "data:text/markdown;base64," + base64.b64encode(b"# A").decode()
+    content: list[Any] = [
+        {"type": "text", "text": "What do these say?"},
+        {"type": "file", "file": {"filename": "a.md", "file_data": data}},
+        {"type": "input_file", "filename": "b.md", "file_data": data},
+    ]
+    async with served(MemoryRunService(completed_run())) as http, sdk(http) as client:
+        await client.chat.completions.create(model="builtin", messages=[{"role": "user", "content": content}])
+        question = http.service.submissions[0].question
+        assert question.text == "What do these say?"
+        assert [file.name for file in question.files] == ["a.md", "b.md"]
+        content[1]["file"]["file_data"] = "canary"
+        with pytest.raises(openai.BadRequestError) as refusal:
+            await client.chat.completions.create(model="builtin", messages=[{"role": "user", "content": content}])
+    assert (refusal.value.param, refusal.value.code) == ("messages.0.content.1.file.file_data", "invalid-request")
+    assert "canary" not in str(refusal.value)
+
+
+async def test_files_that_are_too_large_are_refused_in_openai_s_words() -> None:
+    part = {"type": "input_file", "filename": "a.md", "file_data": "YWFh" * 10}
+    async with served(max_input_file_bytes=10) as http:
+        body = {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, part]}]}
+        answer = await http.client.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 413
+    assert answer.json()["error"]["param"] == "messages.0.content.1.file_data"

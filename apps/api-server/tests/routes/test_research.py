@@ -1,12 +1,16 @@
 import asyncio
+import base64
+import gc
 import json
 
 import httpx
 import pytest
+from starlette.requests import Request
 from thinkpool_pipeline.errors import QueueFull, ShuttingDown
 from thinkpool_pipeline.events import ReportDelta, RunCancelled, RunQueued, StoredEvent
-from thinkpool_pipeline.values import RunId
+from thinkpool_pipeline.values import InputFile, RunId
 from thinkpool_server.errors import StoreUnavailable
+from thinkpool_server.schemas import RequestFile, RequestMessage
 from thinkpool_server.testing.event_source import parsed, received
 from thinkpool_server.testing.memory_service import MemoryRunService
 from thinkpool_server.testing.scripts import REPORT, begun_run, completed_run, failed_run
@@ -380,3 +384,96 @@ async def test_a_question_that_cannot_be_had_names_its_field(body: dict[str, obj
         assert [fault["field"] for fault in problem["errors"]] == [field]
         assert field in problem["detail"] or len(problem["detail"]) > 10
         assert http.service.submissions == []
+
+
+async def test_files_come_with_a_question_and_are_told_by_name_and_size_only() -> None:
+    data = base64.b64encode(b"Secret words.").decode()
+    async with served() as http:
+        files = [{"filename": "dir/a.md", "data": data}, {"filename": "b.csv", "text": "a,b"}]
+        answer = await started(http, input_files=files)
+        assert answer.status_code == 202
+        (submission,) = http.service.submissions
+        listed = (await http.client.get("/v1/research")).json()["runs"][0]
+        state = (await http.client.get(f"/v1/research/{RUN}")).json()
+        events = await http.client.get(f"/v1/research/{RUN}/events")
+    assert [(file.name, file.media_type) for file in submission.question.files] == [
+        ("a.md", "text/markdown"),
+        ("b.csv", "text/csv"),
+    ]
+    assert submission.question.files[0].data_base64 == data
+    told = [
+        {"name": "a.md", "media_type": "text/markdown", "size_bytes": 13},
+        {"name": "b.csv", "media_type": "text/csv", "size_bytes": 3},
+    ]
+    assert listed["files"] == state["files"] == told
+    for body in (json.dumps(listed), json.dumps(state), events.text, answer.text):
+        assert data not in body
+
+
+async def test_files_that_cannot_be_had_are_refused_by_their_field() -> None:
+    large = base64.b64encode(b"x" * 31).decode()
+    async with served(max_input_file_bytes=30) as http:
+        for files, status, code, field in (
+            ([{"filename": "a.md", "data": "canary"}], 422, "invalid-request", "input_files.0.data"),
+            ([{"filename": "a.png", "data": "AAAA"}], 422, "invalid-request", "input_files.0.data"),
+            ([{"filename": "..", "text": "a"}], 422, "invalid-request", "input_files.0.filename"),
+            ([{"filename": "a.md"}], 422, "invalid-request", "input_files.0.data"),
+            ([{"filename": "a.md", "data": large}], 413, "input-too-large", "input_files.0.data"),
+            ([{"filename": "a.md", "text": "a" * 20}, {"filename": "b.md", "text": "b" * 20}], 413, "input-too-large",
+             "input_files.1.text"),
+            ([{"filename": "a.md", "text": "a"}] * 11, 422, "invalid-request", "input_files"),
+            ([{"filename": "a.md", "text": "a", "canary": "x"}], 422, "invalid-request", "input_files.0.canary"),
+        ):  # fmt: skip
+            answer = await started(http, input_files=files)
+            assert (answer.status_code, answer.json()["code"]) == (status, code)
+            assert [error["field"] for error in answer.json()["errors"]] == [field]
+            assert "canary" not in answer.text.replace("input_files.0.canary", "")
+        assert http.service.submissions == []
+    async with served(max_input_file_bytes=0) as http:
+        answer = await started(http, input_files=[{"filename": "a.md", "text": "a"}])
+        assert (answer.status_code, answer.json()["detail"]) == (422, "This server takes no files.")
+
+
+async def test_what_is_in_no_file_may_not_be_as_long_as_files() -> None:
+    async with served(max_body_bytes=1024) as http:
+        for body, field in (
+            ({"query": "é" * 513}, "query"),
+            ({"messages": [{"role": "user", "content": "a" * 1025}]}, "messages"),
+        ):
+            answer = await http.client.post("/v1/research", json=body)
+            assert (answer.status_code, answer.json()["code"]) == (413, "input-too-large")
+            assert answer.json()["errors"][0]["field"] == field
+        assert (await http.client.post("/v1/research", json={"query": "é" * 512})).status_code == 202
+
+
+async def test_the_same_files_under_one_key_are_the_same_request() -> None:
+    async with served() as http:
+        for number in range(2):
+            answer = await http.client.post(
+                "/v1/research",
+                json={"query": "a", "input_files": [{"filename": "a.md", "text": "a"}]},
+                headers={"Idempotency-Key": "k"},
+            )
+            assert ("Idempotency-Replayed" in answer.headers) == bool(number)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/research", {"query": "a", "input_files": [{"filename": "a.md", "text": "a"}], "stream": True}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "stream": True}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]}),
+    ],
+)
+async def test_a_body_is_forgotten_once_it_is_a_run(path: str, body: dict[str, object]) -> None:
+    """An answer may take an hour: what it was asked with, and its files, are not kept as long."""
+    async with served(MemoryRunService(begun_run())) as http, asyncio.timeout(10), asyncio.TaskGroup() as group:
+        asking = group.create_task(http.client.post(path, json=body))
+        await http.service.readers_are(1)
+        http.service.submissions.clear()
+        gc.collect()
+        held = [item for item in gc.get_objects() if type(item) in (RequestFile, RequestMessage, InputFile, Request)]
+        assert {type(item) for item in held} <= {Request}
+        assert all(not {"_body", "_json"} & vars(request).keys() for request in held)
+        http.service.append(RUN, RunCancelled(by="client", partial_report=""))
+        await asking

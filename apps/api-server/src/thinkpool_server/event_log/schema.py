@@ -2,6 +2,9 @@
 
 `runs.last_seq` numbers a run's events and `runs.epoch` fences them: an append is one UPDATE that checks the epoch and
 takes the numbers, then the INSERTs. A former owner's UPDATE finds no row, and nothing of its batch is written.
+
+`run_files` has the files that came with a question, apart from the rest, which is read far more often; `facts` says
+what is told of them.
 """
 
 TABLES = """
@@ -26,6 +29,11 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE UNIQUE INDEX IF NOT EXISTS runs_by_tenant ON runs (tenant, arrival DESC);
 CREATE INDEX IF NOT EXISTS runs_unfinished ON runs (status, arrival) WHERE status IN ('queued', 'running');
 CREATE INDEX IF NOT EXISTS runs_by_end ON runs (finished_at) WHERE finished_at IS NOT NULL;
+CREATE TABLE IF NOT EXISTS run_files (
+    run_id TEXT PRIMARY KEY,
+    facts BLOB NOT NULL,
+    files BLOB NOT NULL
+);
 CREATE TABLE IF NOT EXISTS run_events (
     run_id TEXT NOT NULL,
     seq INTEGER NOT NULL,
@@ -72,3 +80,5 @@ REQUEST_CANCEL = "UPDATE runs SET cancelled_by = coalesce(cancelled_by, ?) WHERE
 INSERT_EVENT = "INSERT INTO run_events (run_id, seq, epoch, type, data, at) VALUES (?, ?, ?, ?, ?, ?)"
 
 INSERT_STEP = "INSERT INTO run_steps (run_id, name, epoch, value) VALUES (?, ?, ?, ?)"
+
+INSERT_FILES = "INSERT INTO run_files (run_id, facts, files) VALUES (?, ?, ?)"

@@ -7,19 +7,21 @@ reading side from theirs.
 import sqlite3
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
 from thinkpool_pipeline.codec import from_json, to_json
 from thinkpool_pipeline.events import StoredEvent
-from thinkpool_pipeline.values import Question, RunId, Seq
+from thinkpool_pipeline.values import InputFile, Question, RunId, Seq
 
 from thinkpool_server.event_log import schema
-from thinkpool_server.runs import RunRecord, Tenant
+from thinkpool_server.runs import FileFacts, RunRecord, Tenant, file_facts
 
 _BUSY_SECONDS = 30.0
 _UNFINISHED = ("queued", "running")
+_FACTS = tuple[FileFacts, ...]
+_FILES = tuple[InputFile, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +101,17 @@ class Store:
             self._writer.execute(schema.INSERT_RUN, _to_row(run))
         except sqlite3.IntegrityError:
             return False
+        if files := run.record.question.files:
+            self._writer.execute(schema.INSERT_FILES, (run.record.run_id, to_json(file_facts(files)), to_json(files)))
         return True
 
     def claim(self, run_id: RunId) -> StoredRun | None:
-        """Raises the run's epoch; None when the run has ended or never was."""
+        """Raises the run's epoch; None when the run has ended or never was. Its question has its files."""
         row = self._writer.execute(schema.CLAIM_RUN, (time.time(), run_id)).fetchone()
-        return None if row is None else _from_row(row)
+        if row is None:
+            return None
+        (run,) = self._with_facts(self._writer, [_from_row(row)])
+        return self._with_files(run) if run.record.files else run
 
     def append(self, batch: Append) -> tuple[StoredEvent, ...] | None:
         """The events with their numbers; None, with nothing written, when the epoch is old or the run has ended."""
@@ -135,7 +142,7 @@ class Store:
 
     def delete(self, run_id: RunId) -> None:
         """Deletes the run with all of its record."""
-        for table in ("run_events", "run_steps", "runs"):
+        for table in ("run_events", "run_steps", "run_files", "runs"):
             self._writer.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))  # noqa: S608 -- constants only
 
     def expire(self, ended_before: float, most: int) -> list[RunId]:
@@ -157,7 +164,7 @@ class Store:
     def get(self, run_id: RunId) -> StoredRun | None:
         """The run, or None."""
         row = self._reader().execute(f"SELECT {schema.RUN_COLUMNS} FROM runs WHERE run_id = ?", (run_id,)).fetchone()  # noqa: S608 -- constants only
-        return None if row is None else _from_row(row)
+        return None if row is None else self._with_facts(self._reader(), [_from_row(row)])[0]
 
     def is_expired(self, run_id: RunId, tenant: Tenant) -> bool:
         """Whether the tenant had such a run, past its retention."""
@@ -167,7 +174,8 @@ class Store:
     def unfinished(self) -> list[StoredRun]:
         """Every run that has not ended, in order of arrival."""
         statement = f"SELECT {schema.RUN_COLUMNS} FROM runs WHERE status IN (?, ?) ORDER BY arrival"  # noqa: S608 -- constants only
-        return [_from_row(row) for row in self._reader().execute(statement, _UNFINISHED)]
+        rows = self._reader().execute(statement, _UNFINISHED)
+        return self._with_facts(self._reader(), [_from_row(row) for row in rows])
 
     def last_arrival(self) -> int:
         """The newest run's place in the order of acceptance; 0 when there is none."""
@@ -180,7 +188,7 @@ class Store:
             WHERE tenant = ? AND (? IS NULL OR arrival < ?) AND (? IS NULL OR status = ?) ORDER BY arrival DESC LIMIT ?
         """  # noqa: S608 -- constants only
         rows = self._reader().execute(statement, (tenant, before, before, status, status, most))
-        return [_from_row(row) for row in rows]
+        return self._with_facts(self._reader(), [_from_row(row) for row in rows])
 
     def read(self, run_id: RunId, *, after: int, most: int) -> tuple[StoredEvent, ...]:
         """Events after this place, in order."""
@@ -194,10 +202,25 @@ class Store:
         """The run's recorded steps by name."""
         return dict(self._reader().execute("SELECT name, value FROM run_steps WHERE run_id = ?", (run_id,)))
 
+    # -- files -------------------------------------------------------------------------------------------------------
 
-def encode_question(question: Question) -> bytes:
-    """The question as JSON: what is stored and what is fingerprinted."""
-    return to_json(question)
+    def _with_facts(self, connection: sqlite3.Connection, runs: list[StoredRun]) -> list[StoredRun]:
+        """The runs, with what is told of their files."""
+        statement = "SELECT run_id, facts FROM run_files WHERE run_id IN (SELECT value FROM json_each(?))"
+        known = dict(connection.execute(statement, (orjson.dumps([run.record.run_id for run in runs]).decode(),)))
+        return [
+            replace(run, record=replace(run.record, files=from_json(_FACTS, known[run.record.run_id])))
+            if run.record.run_id in known
+            else run
+            for run in runs
+        ]
+
+    def _with_files(self, run: StoredRun) -> StoredRun:
+        """The run, its question with its files."""
+        statement = "SELECT files FROM run_files WHERE run_id = ?"
+        (files,) = self._writer.execute(statement, (run.record.run_id,)).fetchone()
+        question = replace(run.record.question, files=from_json(_FILES, files))
+        return replace(run, record=replace(run.record, question=question))
 
 
 def _to_row(run: StoredRun) -> tuple[str | int | float | bytes | None, ...]:
@@ -211,7 +234,7 @@ def _to_row(run: StoredRun) -> tuple[str | int | float | bytes | None, ...]:
         run.arrival,
         record.is_foreground,
         run.fingerprint,
-        encode_question(record.question),
+        to_json(replace(record.question, files=())),
         orjson.dumps(record.metadata),
         record.created_at,
         record.started_at,

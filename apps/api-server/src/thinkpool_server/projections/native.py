@@ -74,6 +74,9 @@ def run_summary(record: RunRecord) -> dict[str, JsonValue]:
         "origin": record.origin,
         "priority": record.priority,
         "metadata": dict(record.metadata),
+        "files": [
+            {"name": file.name, "media_type": file.media_type, "size_bytes": file.size_bytes} for file in record.files
+        ],
         "budget": {
             "max_turns": budget.max_turns,
             "max_tool_calls": budget.max_tool_calls,

@@ -12,7 +12,7 @@ from thinkpool_server.errors import StoreUnavailable
 from thinkpool_server.event_stream import EventStream
 from thinkpool_server.projections.chat import CUT, GONE, ChatAnswer, ChatHead, ChatStream
 from thinkpool_server.protocols import RunReader, Runtime
-from thinkpool_server.routes.dependencies import RUN_ID_HEADER, CurrentAsker, CurrentRuntime
+from thinkpool_server.routes.dependencies import RUN_ID_HEADER, CurrentAsker, CurrentRuntime, forget_body
 from thinkpool_server.runs import RunRecord
 from thinkpool_server.schemas import ChatRequest
 from thinkpool_server.submissions import chat_submission
@@ -25,7 +25,10 @@ _CLIENT_LEFT = 499  # nginx's; nobody receives it, but the log and the metrics d
 @router.post("/completions")
 async def complete_chat(body: ChatRequest, request: Request, runtime: CurrentRuntime, asker: CurrentAsker) -> Response:
     """The report on the last user message, in OpenAI's format."""
-    record, _ = await runtime.service.submit(chat_submission(body, asker))
+    submission = chat_submission(body, asker)
+    forget_body(request, body.messages)
+    record, _ = await runtime.service.submit(submission)
+    del submission
     head = ChatHead(
         run_id=record.run_id,
         model=record.question.model or runtime.model_names[0],

@@ -14,6 +14,7 @@ from thinkpool_server.auth import current_tenant
 from thinkpool_server.errors import InvalidHeader
 from thinkpool_server.protocols import Runtime
 from thinkpool_server.runs import Tenant
+from thinkpool_server.schemas import RequestFile, RequestMessage
 from thinkpool_server.submissions import Asker
 
 RUN_ID_HEADER = "X-ThinkPool-Run-Id"
@@ -58,7 +59,20 @@ async def current_asker(request: Request, runtime: CurrentRuntime, tenant: Curre
         idempotency_key=key,
         model_names=runtime.model_names,
         budget=runtime.settings.budget,
+        max_text_bytes=runtime.settings.max_body_bytes,
+        max_input_file_bytes=runtime.settings.max_input_file_bytes,
     )
+
+
+def forget_body(
+    request: Request, messages: list[RequestMessage] | None, files: list[RequestFile] | None = None
+) -> None:
+    """Lets go of a body once it is a run: the framework would keep it, with its files, as long as the answer takes."""
+    for name in ("_body", "_json"):
+        vars(request).pop(name, None)
+    for items in (messages, files):
+        if items:
+            items.clear()
 
 
 CheckedRunId = Annotated[RunId, Depends(checked_run_id)]

@@ -22,6 +22,7 @@ from thinkpool_server.routes.dependencies import (
     CurrentAsker,
     CurrentRuntime,
     CurrentTenant,
+    forget_body,
 )
 from thinkpool_server.routes.negotiation import preferred
 from thinkpool_server.runs import RunRecord, RunStatus, Tenant
@@ -40,7 +41,9 @@ _EVENT_ID = re.compile(r"[0-9]{1,15}")
 @router.post("", status_code=202)
 async def start_run(body: ResearchRequest, request: Request, runtime: CurrentRuntime, asker: CurrentAsker) -> Response:
     """Makes a run: 202 with its links at once, or its event stream if the client accepts one or sets `stream`."""
-    record, is_new = await runtime.service.submit(research_submission(body, asker))
+    submission = research_submission(body, asker)
+    forget_body(request, body.messages, body.input_files)
+    record, is_new = await runtime.service.submit(submission)
     self_link = native.links(record.run_id)["self"]
     headers: dict[str, str] = {RUN_ID_HEADER: record.run_id}
     if not is_new:

@@ -18,7 +18,7 @@ from thinkpool_pipeline.values import RunId, Seq
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor
 from thinkpool_server.metrics import Metrics
 from thinkpool_server.protocols import BEFORE_FIRST
-from thinkpool_server.runs import RunPage, RunRecord, RunStatus, Submission, Tenant
+from thinkpool_server.runs import RunPage, RunRecord, RunStatus, Submission, Tenant, file_facts
 from thinkpool_server.service_statistics import PoolFigures, ServiceStatistics
 from thinkpool_server.settings import Settings
 
@@ -106,7 +106,7 @@ class MemoryRunService:
         key = (submission.tenant, submission.idempotency_key)
         if (known := self._by_key.get((key[0], key[1] or ""))) is not None:
             record = self.runs[known].record
-            if record.question != submission.question:
+            if record.question != replace(submission.question, files=()):
                 raise IdempotencyConflict
             return record, False
         run_id = RunId(f"run-{next(self._numbers):04}")
@@ -117,7 +117,7 @@ class MemoryRunService:
                 run_id=run_id,
                 tenant=submission.tenant,
                 status="queued",
-                question=submission.question,
+                question=replace(submission.question, files=()),
                 origin=submission.origin,
                 priority=submission.priority,
                 is_foreground=submission.is_foreground,
@@ -127,6 +127,7 @@ class MemoryRunService:
                 finished_at=None,
                 epoch=0,
                 last_seq=BEFORE_FIRST,
+                files=file_facts(submission.question.files),
             )
         )
         self.append(run_id, *self.script)
