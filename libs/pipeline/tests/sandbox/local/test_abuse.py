@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,6 +17,8 @@ from thinkpool_pipeline.sandbox.local import LocalSandboxes, LocalSandboxSetting
 from thinkpool_pipeline.sandbox.protocols import CodeResult, Sandbox
 from thinkpool_pipeline.testing.loopback import Loopback, answer
 from thinkpool_pipeline.values import RunId
+
+pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bwrap is not installed")
 
 Held = Callable[[int], int]
 ProcessesIn = Callable[[int], list[int]]
@@ -266,6 +269,10 @@ PROCESSES = [
         "a daemon",
         "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"
         "        signal.signal(signal.SIGTERM, signal.SIG_IGN)\n        while True: time.sleep(60)\n    os._exit(0)",
+    ),
+    Abuse(
+        "from one to the next",
+        "if os.fork() == 0:\n    while os.fork() == 0: pass\n    os._exit(0)\ntime.sleep(0.2)",
     ),
     Abuse("many zombies", "for _ in range(500):\n    if os.fork() == 0: os._exit(0)", error="BlockingIOError"),
 ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,8 @@ from thinkpool_pipeline.errors import ToolUnavailable
 from thinkpool_pipeline.sandbox.local import LocalSandboxes, LocalSandboxSettings
 from thinkpool_pipeline.sandbox.protocols import CodeResult, Sandbox
 from thinkpool_pipeline.values import RunId
+
+pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bwrap is not installed")
 
 RUN = RunId("run-1")
 NAMESPACE = "import os, time; print(os.stat('/proc/self/ns/pid').st_ino)"

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bwrap is not installed")
+
 NOBODY = 65534
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[2] / "src"

@@ -32,6 +32,10 @@ os.execv("{real}", sys.argv)
 """
 
 
+# One field, of five letters, to the descriptor that comes before the four limits.
+OTHER_WORDS = "import os, sys; len(sys.argv) > 5 and os.write(int(sys.argv[-5]), b'\\0\\0\\0\\1\\0\\0\\0\\5hello')"
+
+
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     def install(script: str) -> None:
@@ -68,6 +72,7 @@ async def test_without_bubblewrap_it_says_so(
         ("#!/bin/sh\nexit 0", "it ended at once"),
         ("#!/bin/sh\nexec sleep 60", "it was not ready within 0.5 s"),
         ("not a program", "Exec format error"),
+        (f"#!{sys.executable}\n{OTHER_WORDS}", "its worker said something else"),
     ],
 )
 async def test_what_forbids_it_is_the_reason(

@@ -1,16 +1,17 @@
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from thinkpool_pipeline.sandbox.local.processes import (
+    Ending,
     are_children_listed,
     descendants,
-    end_descendants,
     holdings,
-    is_alone,
     shared_out_bytes,
 )
 
@@ -36,8 +37,8 @@ async def family() -> AsyncIterator[tuple[int, int]]:
     try:
         yield process.pid, int(await process.stdout.readline())
     finally:
-        end_descendants(process.pid, spare=0)
-        process.kill()
+        for pid in (*descendants(process.pid), process.pid):
+            os.kill(pid, signal.SIGKILL)
         await process.wait()
 
 
@@ -50,12 +51,28 @@ async def test_a_family_is_found_counted_and_ended_but_for_one() -> None:
         assert held.tasks == 3
         assert held.memory_bytes > 40 << 20
         assert 10 << 20 < shared_out_bytes([middle, last]) < 40 << 20
-        assert not is_alone(first, spare=middle)
-        assert end_descendants(first, spare=middle)
-        while not is_alone(first, spare=middle):  # noqa: ASYNC110 -- a kill takes a moment
+        ending = Ending(first, spare=middle)
+        assert not ending.look(), "the last one lives"
+        while states(last) != ["Z"]:  # noqa: ASYNC110 -- a kill takes a moment
             await asyncio.sleep(0.01)
-        assert middle in descendants(first)
-        assert not is_alone(first, spare=0)
+        assert not ending.look(), "it was found dead just now: another may have come from it"
+        assert ending.look()
+        assert not Ending(first, spare=0).look()
+
+
+async def test_a_process_of_many_threads_stands_still_once_all_of_them_do() -> None:
+    async with asyncio.timeout(20), family() as (_, last):
+        assert not Ending(last, spare=last).look()
+        os.kill(last, signal.SIGSTOP)
+        while states(last) != ["T", "T"]:  # noqa: ASYNC110 -- a signal takes a moment
+            await asyncio.sleep(0.01)
+        assert Ending(last, spare=last).look()
+
+
+def states(pid: int) -> list[str]:
+    """Of a process's threads."""
+    stats = (task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/stat"))
+    return [stat.rpartition(")")[2].split()[0] for stat in stats]
 
 
 async def test_who_is_gone_holds_nothing() -> None:
@@ -64,7 +81,7 @@ async def test_who_is_gone_holds_nothing() -> None:
     assert descendants(process.pid) == []
     held = holdings([process.pid])
     assert (held.tasks, held.memory_bytes, shared_out_bytes([process.pid])) == (0, 0, 0)
-    assert end_descendants(process.pid, spare=0)
+    assert Ending(process.pid, spare=process.pid).look()
 
 
 def test_this_kernel_lists_children() -> None:

@@ -1,6 +1,7 @@
 import asyncio
 import base64
 import os
+import shutil
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from thinkpool_pipeline.errors import InvalidArguments, ToolUnavailable
 from thinkpool_pipeline.sandbox.local import LocalSandboxes, LocalSandboxSettings
 from thinkpool_pipeline.sandbox.protocols import CodeResult, Sandbox
 from thinkpool_pipeline.values import RunId
+
+pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bwrap is not installed")
 
 Run = Callable[..., Coroutine[Any, Any, CodeResult]]
 

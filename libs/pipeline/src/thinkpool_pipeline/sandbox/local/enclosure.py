@@ -12,17 +12,12 @@ import signal
 from dataclasses import dataclass
 
 from thinkpool_pipeline.sandbox.local.bubblewrap import SCRATCH, Launch
-from thinkpool_pipeline.sandbox.local.processes import (
-    descendants,
-    end_descendants,
-    holdings,
-    is_alone,
-    shared_out_bytes,
-)
+from thinkpool_pipeline.sandbox.local.processes import Ending, descendants, holdings, shared_out_bytes
 
 _END_SECONDS = 5.0
-_STILL_LOOKS = 200
-_LOOK_SECONDS = 0.005
+_MAX_LOOKS = 200
+_QUICK_LOOKS = 10
+_PAUSE_SECONDS = 0.005
 _INFO_BYTES = 4096
 
 
@@ -95,17 +90,14 @@ class Enclosure:
         """Interrupts the worker's program, if that listens."""
         self._tell_worker(signal.SIGINT)
 
-    def stand_still(self) -> bool:
-        """Stops the worker with all its threads and ends all other processes; whether that was done."""
+    async def stand_still(self) -> bool:
+        """Stops the worker with all its threads and ends all other processes; whether that was done in a moment."""
         self._tell_worker(signal.SIGSTOP)
-        return end_descendants(self._first_pid, spare=self._worker_pid)
-
-    async def is_still(self) -> bool:
-        """Whether, in a moment, nobody moves any more."""
-        for _ in range(_STILL_LOOKS):
-            if is_alone(self._first_pid, spare=self._worker_pid):
+        ending = Ending(self._first_pid, spare=self._worker_pid)
+        for looks in range(_MAX_LOOKS):
+            if ending.look():
                 return True
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(0 if looks < _QUICK_LOOKS else _PAUSE_SECONDS)
         return False
 
     def kill(self) -> None:

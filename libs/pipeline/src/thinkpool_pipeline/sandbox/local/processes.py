@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 _PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 _RESIDENT_PAGES = 1  # the second figure of /proc/<pid>/statm
-_MAX_PASSES = 64
 _MAX_SEEN = 1000
+_STOPPED = "T"
+_DEAD = ("", "Z", "X")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,35 +55,43 @@ def shared_out_bytes(pids: list[int]) -> int:
     return sum(map(_proportional_bytes, pids))
 
 
-def end_descendants(pid: int, *, spare: int) -> bool:
-    """Kills all descendants of `pid` but one; whether nobody is left who could go on forking.
+class Ending:
+    """Ends all descendants of a process but one, which is being stopped, look by look.
 
-    A process with a kill pending forks no more: once a look finds nobody new, there is nobody.
+    Whoever dies hands its children up to the first process, perhaps past a look that has just been there. Hence the
+    end is a look that finds nobody but those who were known to be dead before it began.
     """
-    killed: set[int] = set()
-    for _ in range(_MAX_PASSES):
-        living = [found for found in descendants(pid) if found != spare and found not in killed]
-        if not living:
-            return True
-        for found in living:
-            _kill(found)
-        killed.update(living)
-    return False
+
+    def __init__(self, pid: int, *, spare: int) -> None:
+        self._pid = pid
+        self._spare = spare
+        self._dead: set[int] = set()
+
+    def look(self) -> bool:
+        """Kills who lives; whether nobody is left, and the spared one starts nobody any more."""
+        is_still = _is_stopping(self._spare)
+        found = [pid for pid in descendants(self._pid) if pid != self._spare and pid not in self._dead]
+        for pid in found:
+            if _state(f"/proc/{pid}/stat") in _DEAD:
+                self._dead.add(pid)
+            else:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        return is_still and not found
 
 
-def is_alone(pid: int, *, spare: int) -> bool:
-    """Whether no descendant of `pid` but one lives any more: those that are killed take a moment to die."""
-    return all(found == spare or _is_ended(found) for found in descendants(pid))
+def _is_stopping(pid: int) -> bool:
+    """Whether a process that was told to stop can fork no more.
+
+    One thread with a signal pending cannot; of several, only one was told, and the others run until it has heard.
+    """
+    tasks = _listed(f"/proc/{pid}/task")
+    return len(tasks) <= 1 or all(_state(f"/proc/{pid}/task/{task}/stat") in (_STOPPED, *_DEAD) for task in tasks)
 
 
-def _is_ended(pid: int) -> bool:
-    state = _text(f"/proc/{pid}/stat").rpartition(")")[2].lstrip()
-    return state[:1] in ("", "Z", "X")
-
-
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+def _state(path: str) -> str:
+    """A letter of /proc/<pid>/stat; empty when the process is gone."""
+    return _text(path).rpartition(")")[2].lstrip()[:1]
 
 
 def _children(pid: int) -> list[int]:

@@ -93,7 +93,8 @@ class Session:
                 raise StartFailed(f"it was not ready within {settings.start_seconds:g} s") from error
             except OSError as error:
                 raise StartFailed(str(error)) from error
-            enclosure.stand_still()
+            if not await enclosure.stand_still():
+                raise StartFailed("its worker did not stand still")
             return cls(settings, enclosure, connections, resources.pop_all())
 
     async def call(self, request: Request) -> Reply:
@@ -107,7 +108,7 @@ class Session:
             async with asyncio.TaskGroup() as group:
                 exchange = group.create_task(self._exchange(request))
                 verdict = await self._oversee(exchange, request.timeout_seconds)
-            is_still = self._enclosure.stand_still() and await self._enclosure.is_still()
+            is_still = await self._enclosure.stand_still()
         finally:
             if not is_still:
                 self.kill()

@@ -17,7 +17,7 @@ class LocalSandboxSettings:
     """How long a sandbox may take to start; tens of milliseconds are usual."""
     memory_bytes: int = 1024 * _MEBIBYTE
     """Held by all processes of a sandbox together, and the address space of each."""
-    disk_bytes: int = 256 * _MEBIBYTE
+    disk_bytes: int = 128 * _MEBIBYTE
     """In `/work`, in `/tmp` and in `/dev/shm` each; they live in memory and are gone with the sandbox."""
     max_disk_files: int = 20_000
     """Files and directories in each of the three."""
