@@ -1,7 +1,9 @@
 """Files that come with a question: checked, named safely, and turned into what a run can read. No I/O."""
 
 import base64
+import binascii
 import re
+import string
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +12,7 @@ from thinkpool_pipeline.parsing import DocumentKind, document_kind
 from thinkpool_pipeline.values import InputFile
 
 from thinkpool_server.errors import InputTooLarge, InvalidField
+from thinkpool_server.runs import decoded_size
 from thinkpool_server.schemas import MAX_INPUT_FILES, RequestFile, RequestMessage
 
 _MOST_NAME_BYTES = 255
@@ -23,6 +26,8 @@ _MEDIA_TYPES: Mapping[DocumentKind, str] = {
     "json": "application/json",
     "pdf": "application/pdf",
 }
+_ALPHABET = (string.ascii_letters + string.digits + "+/").encode()
+_MOST_PADDING = 2
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -42,6 +47,17 @@ class _GivenFile:
     def content_field(self) -> str:
         """The path of the field that has its content."""
         return f"{self.field}.{self.data_name if self.text is None else 'text'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Content:
+    """What is in a file."""
+
+    media_type: str
+    """As its data URL states it."""
+    encoded: str
+    size_bytes: int
+    start: bytes
 
 
 def input_files(
@@ -64,10 +80,10 @@ def input_files(
     files: dict[str, InputFile] = {}
     room = max_bytes
     for item in given:
-        content = _content(item, room)
-        if content is None:
+        content = _content(item)
+        room -= content.size_bytes
+        if room < 0:
             raise InputTooLarge(item.content_field, f"The files of a question may have {max_bytes} bytes in all.")
-        room -= len(content)
         file = _checked(item, content)
         if files.setdefault(file.name.casefold(), file) is not file:
             raise InvalidField(f"{item.field}.filename", "Another file has this name, capital letters aside.")
@@ -103,31 +119,35 @@ def _from_messages(messages: Sequence[RequestMessage]) -> list[_GivenFile]:
     ]
 
 
-def _content(given: _GivenFile, room: int) -> bytes | None:
-    """The file's bytes; None when there are more of them than `room`."""
+def _content(given: _GivenFile) -> _Content:
+    """The file's content, as far as it has to be known here: megabytes are not decoded while others wait."""
     if (given.data is None) == (given.text is None):
         raise InvalidField(given.content_field, "Give either data or text.")
     if given.text is not None:
         content = given.text.encode("utf-8", "replace")
-        return content if len(content) <= room else None
-    _, encoded = _split_data_url(given.data or "")
-    if len(encoded) // 4 * 3 - encoded[-2:].count("=") > room:
-        return None
-    try:
-        return base64.b64decode(encoded, validate=True)
-    except ValueError:
-        raise InvalidField(given.content_field, "The data should be base64.") from None
+        encoded = base64.b64encode(content).decode("ascii")
+        return _Content(media_type="", encoded=encoded, size_bytes=len(content), start=content[:_SNIFFED_BYTES])
+    media_type, encoded = _split_data_url(given.data or "")
+    if not _is_base64(encoded):
+        raise InvalidField(given.content_field, "The data should be base64.")
+    start = binascii.a2b_base64(encoded[: _SNIFFED_BYTES // 3 * 4])
+    return _Content(media_type=media_type, encoded=encoded, size_bytes=decoded_size(encoded), start=start)
 
 
-def _checked(given: _GivenFile, content: bytes) -> InputFile:
+def _is_base64(encoded: str) -> bool:
+    """Whether it is base64 as RFC 4648 has it, section 4: padded, and with nothing in it that does not belong."""
+    core = encoded.rstrip("=")
+    is_padded = len(encoded) % 4 == 0 and len(encoded) - len(core) <= _MOST_PADDING
+    return is_padded and core.isascii() and not core.encode("ascii").translate(None, _ALPHABET)
+
+
+def _checked(given: _GivenFile, content: _Content) -> InputFile:
     """The file, if its name and its type can be had."""
     name = _safe_name(given)
-    stated, encoded = _split_data_url(given.data or "")
-    kind = _kind(given.media_type or stated, name, content)
+    kind = _kind(given.media_type or content.media_type, name, content.start)
     if kind is None:
         raise InvalidField(given.content_field, "Only Markdown, text, HTML, CSV, JSON and PDF files can be read.")
-    encoded = encoded or base64.b64encode(content).decode("ascii")
-    return InputFile(name=name, media_type=_MEDIA_TYPES[kind], data_base64=encoded)
+    return InputFile(name=name, media_type=_MEDIA_TYPES[kind], data_base64=content.encoded)
 
 
 def _safe_name(given: _GivenFile) -> str:
@@ -157,10 +177,9 @@ def _split_data_url(data: str) -> tuple[str, str]:
     return ("", data) if found is None else (found[1].strip().lower(), data[found.end() :])
 
 
-def _kind(media_type: str, name: str, content: bytes) -> DocumentKind | None:
-    """What kind of file this is, by its type, its name and its content; None for one that cannot be read."""
-    kind = document_kind(media_type, name, content)
-    start = content[:_SNIFFED_BYTES]
+def _kind(media_type: str, name: str, start: bytes) -> DocumentKind | None:
+    """What kind of file this is, by its type, its name and how it begins; None for one that cannot be read."""
+    kind = document_kind(media_type, name, start)
     if kind == "pdf":
         return kind if b"%PDF-" in start else None
     is_text = b"\0" not in start or start.startswith(_WIDE_MARKS)

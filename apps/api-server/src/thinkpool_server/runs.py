@@ -72,12 +72,13 @@ class RunRecord:
 def file_facts(files: Iterable[InputFile]) -> tuple[FileFacts, ...]:
     """What is told of these files."""
     return tuple(
-        FileFacts(name=file.name, media_type=file.media_type, size_bytes=_decoded_bytes(file.data_base64))
+        FileFacts(name=file.name, media_type=file.media_type, size_bytes=decoded_size(file.data_base64))
         for file in files
     )
 
 
-def _decoded_bytes(encoded: str) -> int:
+def decoded_size(encoded: str) -> int:
+    """The bytes that this base64 stands for."""
     return len(encoded) // 4 * 3 - encoded[-2:].count("=")
 
 

@@ -1,7 +1,6 @@
 """The files that came with a run's question: read and indexed when they are first asked for, forgotten with the run."""
 
 import asyncio
-import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -141,4 +140,4 @@ def attached_id(file: InputFile) -> str:
 
 
 def _content(file: InputFile) -> bytes:
-    return base64.b64decode(file.data_base64, validate=True)
+    return binascii.a2b_base64(file.data_base64, strict_mode=True)
