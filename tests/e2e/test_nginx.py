@@ -184,9 +184,9 @@ async def test_request_without_an_id_gets_one_and_a_proxy_in_front_is_believed(c
 
 
 async def test_body_beyond_the_limit_is_refused_and_one_within_it_passes(client):
-    async with client.post("/echo", data=io.BytesIO(b"x" * 1_000_000)) as response:
-        assert (await response.json())["body_bytes"] == 1_000_000
-    async with client.post("/echo", data=io.BytesIO(b"x" * 1_100_000)) as response:
+    async with client.post("/echo", data=io.BytesIO(b"x" * 7_700_000)) as response:
+        assert (await response.json())["body_bytes"] == 7_700_000
+    async with client.post("/echo", data=io.BytesIO(b"x" * 8_500_000)) as response:
         assert response.status == 413
 
 
