@@ -100,7 +100,8 @@ class ObedientPipeline:
             finished = TurnFinished(turn=1, usage=USAGE, finish_reason="stop", duration_seconds=0.0)
             return Outcome(value=USAGE, events=(finished,))
 
-        return Answer(report=f"About {question.text}", usage=await journal.step(StepName("report"), Usage, write))
+        usage = await journal.step(StepName("report"), Usage, write)
+        return Answer(report=f"About {question.text}", usage=usage, answer="42" if "box" in question.text else None)
 
     async def is_healthy(self) -> bool:
         return True
@@ -540,6 +541,13 @@ async def test_housekeeping_deletes_what_is_past_its_retention_and_answers_expir
     await world.housekeeping(retention_seconds=-1.0).expire()
     with pytest.raises((UnknownRun, EventsExpired)):
         await world.service.get(A, record.run_id)
+
+
+@pytest.mark.parametrize(("text", "answer"), [("box it", "42"), ("report it", None)])
+async def test_the_short_answer_is_part_of_the_end(world: World, text: str, answer: str | None) -> None:
+    end = (await world.ended((await world.submit(text)).run_id))[-1]
+    assert isinstance(end, RunCompleted)
+    assert end.answer == answer
 
 
 async def test_a_sweep_is_told_which_runs_are_unfinished(world: World) -> None:

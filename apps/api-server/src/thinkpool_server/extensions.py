@@ -38,7 +38,10 @@ def _made(setting: str, name: str, is_one: Callable[[object], bool]) -> object:
     try:
         made: object = getattr(_imported(module_name), attribute)()
     except (ImportError, AttributeError, TypeError) as error:
-        raise ConfigurationError(f"{setting} names {name}, which cannot be made: {type(error).__name__}.") from error
+        raise ConfigurationError(
+            f"{setting} names {name}, which cannot be made ({type(error).__name__}); modules are looked for among the "
+            "installed packages and in the working directory."
+        ) from error
     if not is_one(made):
         raise ConfigurationError(f"{setting} names {name}, which lacks what the protocol asks for.")
     return made

@@ -202,7 +202,11 @@ class Supervisor:
             claim.journal.emit(started)
             answer = await pipeline.run(claim.record.question, claim.journal)
         return RunCompleted(
-            report=answer.report, citations=answer.citations, usage=answer.usage, stop_reason=answer.stop_reason
+            report=answer.report,
+            citations=answer.citations,
+            usage=answer.usage,
+            stop_reason=answer.stop_reason,
+            answer=answer.answer,
         )
 
     async def _failed(self, claim: Claim, code: str, message: str) -> RunFailed:

@@ -38,6 +38,9 @@ PIECES = st.sampled_from(
         "<",
         "img src=",
         "data:x",
+        "and//or",
+        "/",
+        ":",
     ]
 )
 TEXTS = st.lists(PIECES, max_size=30).map("".join) | st.text("[]0129, `~\na", max_size=60)

@@ -12,7 +12,7 @@ from thinkpool_pipeline.testing import MemoryJournal, ScriptedModel, ScriptedToo
 from thinkpool_pipeline.values import Passage, ToolOutput, ToolSpec
 
 KEY = "canary-7f3a9c2e1b5d"
-SECRET = "sk-operator"
+SECRET = "sk-operator-1a2b"
 PROSE = "the merger with the northern company is to be announced on the ninth of may and until then nobody may know"
 
 
@@ -49,6 +49,10 @@ def private() -> PrivateText:
         [KEY[:9], KEY[9:]],
         {"deep": [{"er": KEY}]},
         {KEY: 1},
+        {"q": KEY[:9], "r": KEY[9:]},
+        " ".join([base64.b64encode(KEY.encode()).decode()[:9], base64.b64encode(KEY.encode()).decode()[9:]]),
+        "".join(chr(ord(letter) + 0xFEE0) for letter in KEY),
+        "x" * 50_001,
     ],
 )
 def test_private_text_is_found_in_every_dress(private: PrivateText, value: JsonValue) -> None:
@@ -79,6 +83,12 @@ def test_what_the_web_has_said_is_no_secret() -> None:
     assert text.is_in({"q": KEY})
     text.learn_passages([Passage(document="u", url="https://example.org/a", title="A", text=f"The word is {KEY}.")])
     assert not text.is_in({"q": KEY})
+
+
+@pytest.mark.parametrize("secret", ["ollama", "not-needed", "lm-studio-local", "-------------", ""])
+def test_a_placeholder_for_a_key_is_no_secret(secret: str) -> None:
+    text = PrivateText(secrets=[secret], instructions=[], public=[])
+    assert not text.is_in({"query": f"what is {secret} and LM Studio"})
 
 
 def test_addresses_in_private_text_are_not_keys() -> None:

@@ -1,6 +1,7 @@
 """The loop itself: turns, calls, hints, and why research ends."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from thinkpool_pipeline.errors import ModelContextExceeded, ModelUnavailable, ToolUnavailable
@@ -32,6 +33,7 @@ from thinkpool_pipeline.testing import (
 )
 from thinkpool_pipeline.values import (
     Budget,
+    InputFile,
     Message,
     ModelDelta,
     ModelReply,
@@ -514,6 +516,15 @@ async def test_a_conversation_that_was_shrunk_still_ends_at_the_deadline() -> No
     shrunk = next(request for request in model.requests if request.step == "turn/2/shrunk")
     assert shrunk.deadline_seconds is not None
     assert 0 < shrunk.deadline_seconds <= 50
+
+
+async def test_the_model_is_told_which_files_came_with_the_question() -> None:
+    file = InputFile(name="plan.md", media_type="text/markdown", data_base64="")
+    model = ScriptedModel()
+
+    await pipeline_of(model).run(replace(asking(), files=(file,)), MemoryJournal())
+
+    assert "attached/plan.md" in model.requests[0].messages[0].content
 
 
 async def test_what_a_tool_shows_people_is_in_the_event_that_ends_its_call() -> None:

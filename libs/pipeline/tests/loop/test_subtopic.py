@@ -152,6 +152,31 @@ async def test_a_part_whose_model_fails_is_told_to_the_model() -> None:
     assert (finished.error, "model-unavailable" in finished.summary) == ("tool-error", True)
 
 
+async def test_what_a_failing_part_used_and_found_is_the_runs_whenever_it_is_killed() -> None:
+    def model() -> ScriptedModel:
+        return ScriptedModel(
+            [calling(call_of("a", "research_subtopic", subtask="tides"))],
+            report="The answer to tides is on page 1 [1].",
+            steps={
+                "turn/1/call/1/turn/1": calling(call_of("x", query="tides")),
+                "turn/1/call/1/turn/2": ModelUnavailable(),
+            },
+        )
+
+    journal = MemoryJournal()
+    undisturbed = await pipeline_of(model(), ScriptedTool(), settings=OFFERED).run(asking(), journal)
+    turns = [event.usage for event in journal.events if isinstance(event, TurnFinished)]
+    assert undisturbed.usage == sum(turns, Usage())
+    assert [citation.is_verbatim for citation in undisturbed.citations] == [True]
+
+    for point in range(journal.points):
+        first = MemoryJournal(crash_at=point)
+        with pytest.raises(SimulatedCrash):
+            await pipeline_of(model(), ScriptedTool(), settings=OFFERED).run(asking(), first)
+        answer = await pipeline_of(model(), ScriptedTool(), settings=OFFERED).run(asking(), first.reopened())
+        assert answer == undisturbed, f"killed at point {point}"
+
+
 async def test_it_is_not_offered_unless_the_operator_gives_it_a_share() -> None:
     model = dividing_model()
     journal, _ = await ran(model, settings=LoopSettings())

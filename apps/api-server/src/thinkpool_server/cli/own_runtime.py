@@ -42,7 +42,8 @@ async def open_own_run(settings: Settings, question: str) -> AsyncGenerator[Aske
 def greeting(runtime: Runtime, url: str) -> list[str]:
     """What a started server says of itself, line by line."""
     settings = runtime.settings
-    endpoint = f" at {settings.base_url}" if settings.base_url else ": no language model; set BASE_URL to attach one"
+    without = ": no language model; set BASE_URL to attach one" if settings.model_name == "builtin" else ""
+    endpoint = f" at {settings.base_url}" if settings.base_url else without
     return [
         f"ThinkPool {runtime.version}",
         f"model           {settings.model_name}{endpoint}",

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from thinkpool_pipeline.errors import ConfigurationError
 from thinkpool_pipeline.knowledge import KnowledgeBase
 from thinkpool_pipeline.outward import Outward, UpstreamSettings
 from thinkpool_pipeline.parsing import DocumentParser
@@ -114,6 +115,8 @@ async def open_toolbox(
 
     """
     make_extra_tools(settings.extra_tools)
+    if settings.mcp_config is not None and not settings.mcp_config.is_file():
+        raise ConfigurationError("MCP_CONFIG should be a file that exists")
     path = settings.mcp_config or MCP_FILE
     servers = load_mcp_servers(path, os.environ) if settings.mcp_config or path.exists() else ()
     async with AsyncExitStack() as stack:

@@ -22,8 +22,8 @@ _URL_CHARACTER = r"[^\s<>\"'`\\^{|}]"
 _PIECE = re.compile(
     rf"(?P<code>{CODE_SPAN})"
     rf"|(?P<marker>[ ]?{MARKER})"
-    rf"|(?P<open_url>(?:https?:|(?<![\w:/]))//{_URL_CHARACTER}*\Z)"
-    rf"|(?P<url>(?:https?:|(?<![\w:/]))//{_URL_CHARACTER}+)"
+    rf"|(?P<open_url>(?:https?:)?//{_URL_CHARACTER}*\Z)"
+    rf"|(?P<url>(?:https?:)?//{_URL_CHARACTER}+)"
     r"|(?P<image>!(?=\[))"
     r"|(?P<target>\]\([^()\n]*(?:\([^()\n]*\)[^()\n]*)*\))"
     r"|(?P<open>(?:`[^`\n]*|[ ]?\[[0-9, \t]*|[ ]|!|\](?:\([^\n]*)?|<?h(?:t(?:t(?:ps?:?/?)?)?)?|<|(?:https?:)?/)\Z)"
@@ -31,6 +31,7 @@ _PIECE = re.compile(
     r"|(?P<line>\n)",
     re.IGNORECASE,
 )
+_INSIDE = re.compile(r"[\w:/]\Z")  # what makes of two slashes something else than the start of an address
 _TARGET = re.compile(r"\]\(\s*<?([^\s>]*?)>?(?:\s[^\n]*)?\)\Z")
 _HARMLESS_TARGET = re.compile(r"#|mailto:", re.IGNORECASE)
 _END_OF_URL = re.compile(rf"(?!{_URL_CHARACTER})", re.DOTALL)
@@ -138,6 +139,9 @@ class ReportFilter:
             return len(buffer)
         out.append(buffer[position : match.start()])
         match match.lastgroup:
+            case "url" | "open_url" if match.group()[0] == "/" and _INSIDE.search(self._recent(out)):
+                out.append("//")
+                return match.start() + 2
             case "open_url" if not is_last:
                 return self._take_open_url(match, out)
             case "url" | "open_url":

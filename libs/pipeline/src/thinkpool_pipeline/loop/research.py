@@ -161,7 +161,6 @@ class Research:
 
         Raises:
             InvalidArguments: the call does not say what to look for.
-            ToolError: the model failed over it.
 
         """
         if call.malformed or not str(call.arguments.get("subtask") or "").strip():
@@ -171,7 +170,7 @@ class Research:
             try:
                 return await part.findings(call)
             except ModelError as error:
-                raise ToolError(f"The research of this part failed ({error.code}).") from error
+                return part.failure(call, error)
 
     async def findings(self, call: ToolCall) -> ToolResult:
         """Researches, and has written down what was found, as the result of the call that asked for it.
@@ -186,23 +185,33 @@ class Research:
         text = await writer.write(circumstances_of(stop_reason, self._calls.failing))
         cited = self._calls.cited
         sources = len({item.source_id for item in cited})
+        summary = f"{self.turns} turns, {run.meter.tool_calls} calls, {sources} sources"
+        return replace(self._result(call, text, summary), ok=True, is_empty=not cited)
+
+    def failure(self, call: ToolCall, error: ModelError) -> ToolResult:
+        """What a research comes to whose model failed: its cost, and the sources that it found, are the run's."""
+        text = f"The research of this part failed ({error.code})."
+        return replace(self._result(call, f"Error: {text}", text), error_code=ToolError.code)
+
+    def _result(self, call: ToolCall, content: str, summary: str) -> ToolResult:
         return ToolResult(
             call_id=call.call_id,
             name=call.name,
-            ok=True,
-            content=text,
-            passages=cited,
-            summary=f"{self.turns} turns, {run.meter.tool_calls} calls, {sources} sources",
-            is_empty=not cited,
-            usage=run.meter.usage,
-            tool_calls=run.meter.tool_calls,
+            ok=False,
+            content=content,
+            passages=self._calls.cited,
+            summary=summary,
+            usage=self._run.meter.usage,
+            tool_calls=self._run.meter.tool_calls,
         )
 
 
 def opening_messages(question: Question, today: str) -> list[Message]:
     """What the model reads first: one system message, the conversation so far, and the question."""
     instructions = [message.content for message in question.messages if message.role == "system"]
-    system = "\n\n".join([prompt("system", today=today), *instructions])
+    names = ", ".join(f"attached/{file.name}" for file in question.files)
+    attached = [f"Files that came with the question, to search and read like the documents: {names}."] if names else []
+    system = "\n\n".join([prompt("system", today=today), *attached, *instructions])
     return [
         Message(role="system", content=system),
         *(message for message in question.messages if message.role != "system"),

@@ -52,6 +52,7 @@ class _Planned:
     """What the model is told instead of making the call."""
     key: str | None
     is_alone: bool
+    is_outward: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +138,6 @@ class ToolCalls:
         is_repeatable = spec is not None and not spec.is_parallel_safe  # what it does depends on what was done before
         key = None if spec is None or call.malformed or is_repeatable else _key(call, spec)
         answer = self._repeated(call, key) if key else None
-        if answer is None and spec is not None and spec.is_outward and self._run.private.is_in(call.arguments):
-            answer = _told(call, LeakRefused.code, f"{LeakRefused()} Hint: ask in words of your own.")
         if answer is None and not self._run.meter.reserve_tool_call():
             answer = _told(call, OUT_OF_CALLS, "The run may make no more tool calls. Hint: work with what there is.")
         if answer is None:
@@ -146,7 +145,8 @@ class ToolCalls:
             if key:
                 self._earlier[key] = _Earlier(step)
         is_alone = spec is not None and not spec.is_parallel_safe
-        return _Planned(call=call, step=step, answer=answer, key=key, is_alone=is_alone)
+        is_outward = spec is not None and spec.is_outward
+        return _Planned(call=call, step=step, answer=answer, key=key, is_alone=is_alone, is_outward=is_outward)
 
     def _repeated(self, call: ToolCall, key: str) -> ToolResult | None:
         earlier = self._earlier.get(key)
@@ -209,6 +209,9 @@ class ToolCalls:
         if item.answer is not None:
             self._say_started(turn, call)
             return _Made(replace(item.answer, usage=Usage(), tool_calls=0))
+        if item.is_outward and self._run.private.is_in(call.arguments):
+            self._say_started(turn, call)
+            return _Made(_told(call, LeakRefused.code, f"{LeakRefused()} Hint: ask in words of your own."))
         try:
             if self._research_subtopic is not None and call.name == subtopic.SPEC.name:
                 self._say_started(turn, call)
