@@ -23,6 +23,7 @@ from mcp_types import JSONRPCResponse
 
 from thinkpool_pipeline.tools.mcp.config import McpServer
 from thinkpool_pipeline.tools.mcp.failures import BROKEN, NOT_TAKEN, TOO_LONG
+from thinkpool_pipeline.tools.mcp.own_thread import in_own_thread
 from thinkpool_pipeline.tools.mcp.signals import Signals
 from thinkpool_pipeline.tools.mcp.wire import fitted, lenient_json
 
@@ -52,7 +53,7 @@ class HttpTransport:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> TransportStreams:
-        verify = await asyncio.to_thread(_certificates) if self._server.url.startswith("https:") else False
+        verify = await in_own_thread(_certificates) if self._server.url.startswith("https:") else False
         wire = httpx2.AsyncHTTPTransport(verify=verify, trust_env=False, limits=_NO_LIMITS)
         client = httpx2.AsyncClient(
             transport=_Guard(wire, self._signals, max_bytes=self._max_bytes),

@@ -21,6 +21,7 @@ from thinkpool_pipeline.outward.shared_cache import SharedTasks
 from thinkpool_pipeline.tools.mcp.config import McpServer
 from thinkpool_pipeline.tools.mcp.failures import NotConnected, NotTaken, Refusal, SessionLost
 from thinkpool_pipeline.tools.mcp.listing import RemoteTool
+from thinkpool_pipeline.tools.mcp.own_thread import in_own_thread
 from thinkpool_pipeline.tools.mcp.signals import Signals
 from thinkpool_pipeline.values import JsonObject
 
@@ -170,7 +171,7 @@ class McpSession:
 
     async def _connect_once(self) -> str:
         """Lives through one connection; why it came to nothing, or to its end."""
-        sdk = await asyncio.to_thread(_sdk)
+        sdk = await in_own_thread(_sdk)
         signals = self._signals = Signals()
         self._opened_at = None
         life = self._tasks.start(self._live(sdk.Connection, signals))
