@@ -91,9 +91,11 @@ class EventLogRunService:
         creating = self._log.create(run, self._admission.place(ticket))
         self._creating[run_id] = creating
         self._accepted.put_nowait((ticket, creating))
-        if submission.is_foreground:
-            self._note_deserted(run_id)
-        await asyncio.shield(creating)
+        try:
+            await asyncio.shield(creating)
+        finally:  # the grace begins when the client can begin to read, or has left
+            if submission.is_foreground:
+                self._note_deserted(run_id)
         question = replace(submission.question, files=())  # or they would be kept as long as somebody reads the run
         return replace(run.record, question=question, last_seq=Seq(1)), True
 
