@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
@@ -33,6 +33,19 @@ def checked_url(value: str) -> str:
     if parts.username or parts.password:
         raise ValueError("should hold no user name or password")
     return value.rstrip("/")
+
+
+def checked_database_url(value: SecretStr) -> SecretStr:
+    """The address of a PostgreSQL database."""
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in ("postgresql", "postgres") or len(parts.path) < len("/x"):
+        raise ValueError("should be postgresql://user:password@host:port/database")
+    return value
+
+
+def password_of(url: str) -> str:
+    """The password in a URL, as it is used; empty when there is none."""
+    return unquote(urlsplit(url).password or "")
 
 
 def checked_secret(value: SecretStr) -> SecretStr:
@@ -115,6 +128,7 @@ def checked_objects(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Url = Annotated[str, AfterValidator(checked_url)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(checked_database_url)]
 Secret = Annotated[SecretStr, AfterValidator(checked_secret)]
 Secrets = Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(secrets)]
 ImportableNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(checked_objects)]

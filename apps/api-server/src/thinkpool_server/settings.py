@@ -30,6 +30,7 @@ from thinkpool_pipeline.errors import ConfigurationError
 from thinkpool_pipeline.values import Budget
 
 from thinkpool_server.setting_values import (
+    DatabaseUrl,
     ImportableNames,
     Secrets,
     ServerKey,
@@ -38,6 +39,7 @@ from thinkpool_server.setting_values import (
     checked_namespace,
     checked_origins,
     lower,
+    password_of,
     server_keys,
     split,
 )
@@ -160,7 +162,13 @@ class Settings(BaseSettings):
         default=None, description="The documents that runs may search; unset, the project's own."
     )
     data_dir: Path = Field(
-        default=Path(".thinkpool"), description="Where runs are kept. One server process at a time may use it."
+        default=Path(".thinkpool"),
+        description="Where runs and the documents' index are kept. One server process at a time may use it.",
+    )
+    database_url: DatabaseUrl | None = Field(
+        default=None,
+        description="PostgreSQL, as `postgresql://user:password@host/name`: keeps the runs instead, for any number of"
+        " replicas.",
     )
     host: str = Field(
         default="127.0.0.1", min_length=1, max_length=253, description="The address to listen on: this machine only."
@@ -349,7 +357,12 @@ class Settings(BaseSettings):
                 items = cast("tuple[object, ...]", value)
                 listed += [item for item in items if isinstance(item, SecretStr)]
                 listed += [item.key for item in items if isinstance(item, ServerKey)]
-        return frozenset(secret.get_secret_value() for secret in listed)
+        known = {secret.get_secret_value() for secret in listed}
+        return frozenset(known | {password_of(url) for url in known & {self._database_url}} - {""})
+
+    @property
+    def _database_url(self) -> str:
+        return "" if self.database_url is None else self.database_url.get_secret_value()
 
     @property
     def model_name(self) -> str:

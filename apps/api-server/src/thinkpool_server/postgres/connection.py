@@ -1,0 +1,69 @@
+"""Connections to PostgreSQL that notice within seconds when the other side is gone.
+
+Sessions matter here: advisory locks and LISTEN belong to one, and a pooler that hands each transaction to another
+session would lose both without a word. `check_sessions` finds that out at the start.
+"""
+
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from psycopg import AsyncConnection
+from thinkpool_pipeline.errors import ConfigurationError
+
+CONNECT_SECONDS: Final = 5
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+_OPTIONS: Final[dict[str, Any]] = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 11_000,  # milliseconds: as long as the keepalives take
+    "autocommit": True,
+}
+
+
+def connect(url: str, *, purpose: str) -> Connection:
+    """A connection in autocommit mode; `purpose` names it in `pg_stat_activity`.
+
+    Raises:
+        psycopg.OperationalError: the server cannot be reached, or refuses.
+
+    """
+    return psycopg.connect(url, application_name=f"thinkpool {purpose}", **_OPTIONS)
+
+
+async def connect_async(url: str, *, purpose: str) -> AsyncConnection[tuple[Any, ...]]:
+    """As `connect`, for use on the event loop."""
+    return await AsyncConnection.connect(url, application_name=f"thinkpool {purpose}", **_OPTIONS)
+
+
+def check_sessions(url: str) -> None:
+    """Makes sure that a connection is a session of its own, not a turn at somebody else's.
+
+    A pooler in transaction mode gives the session that one connection has just used to the next that asks, or another
+    one to the first while that lasts; a server does neither.
+
+    Raises:
+        ConfigurationError: there is a pooler in transaction mode between us and the database.
+        psycopg.OperationalError: the server cannot be reached, or refuses.
+
+    """
+    with connect(url, purpose="session check") as first, connect(url, purpose="session check") as second:
+        before = _session(first)
+        with second.transaction():
+            other = _session(second)
+            after = _session(first)
+    if before != after or other == before:
+        raise ConfigurationError(
+            "DATABASE_URL leads to a pooler in transaction mode, and replicas need sessions of their own: name the"
+            " server itself, or a pooler in session mode."
+        )
+
+
+def _session(connection: Connection) -> int:
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    assert row is not None
+    return row[0]
