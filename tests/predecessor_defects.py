@@ -670,8 +670,9 @@ DEFECTS = (
         tests=("tests/e2e/test_nginx.py::test_event_arrives_before_the_next_one_is_made[POST-/v2/chat/completions]",),
         fault=Fault(
             "nginx/nginx.conf",
-            "        location / {\n",
-            "        location /v2/ {\n            proxy_pass http://thinkpool;\n        }\n\n        location / {\n",
+            "        location = /metrics {\n",
+            "        location ^~ /v2/ {\n            proxy_buffering on;\n            proxy_pass http://thinkpool;\n"
+            "        }\n\n        location = /metrics {\n",
         ),
     ),
     Defect(

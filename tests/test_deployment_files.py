@@ -18,6 +18,7 @@ SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 SERVER = SERVICES["api-server"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 NGINX = (ROOT / "nginx" / "nginx.conf").read_text()
+UPSTREAM_DNS = (ROOT / "nginx" / "upstream-dns.conf").read_text()
 LOCK = (ROOT / "requirements.lock").read_text()
 MEMBERS = ["apps/api-server/pyproject.toml", "libs/pipeline/pyproject.toml"]
 
@@ -58,12 +59,12 @@ def test_health_check_asks_a_route_the_server_has_on_its_own_port():
 
 
 def test_nginx_passes_to_the_composed_service():
-    assert f"server api-server:{SERVER['environment']['PORT']};" in NGINX
+    assert f"server api-server:{SERVER['environment']['PORT']} resolve" in UPSTREAM_DNS
     assert "api-server" in SERVICES["nginx"]["depends_on"]
-    (volume,) = SERVICES["nginx"]["volumes"]
-    source, target, mode = volume.split(":")
-    assert (ROOT / source).is_file()
-    assert (target, mode) == ("/etc/nginx/nginx.conf", "ro")
+    assert SERVICES["nginx"]["volumes"] == [
+        "./nginx/nginx.conf:/etc/nginx/nginx.conf:ro",
+        "./nginx/upstream-dns.conf:/etc/nginx/upstream.conf:ro",
+    ]
 
 
 def test_nginx_allows_the_body_that_the_server_allows():

@@ -3,21 +3,17 @@
 import asyncio
 import io
 import re
-import shutil
-import socket
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
 from live_server import parse_stream
+from nginx_proxy import FOLDER, needs_nginx, nginx_proxy
 from thinkpool_pipeline.testing.upstream import Fault
 
-CONFIGURATION = (Path(__file__).parents[2] / "nginx" / "nginx.conf").read_text()
-BINARY = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+CONFIGURATION = (FOLDER / "nginx.conf").read_text()
 
-pytestmark = pytest.mark.skipif(BINARY is None, reason="there is no nginx on this machine")
+pytestmark = needs_nginx
 
 
 class EventSourceStub:
@@ -47,27 +43,6 @@ class EventSourceStub:
         return web.json_response({"body_bytes": len(body), "headers": headers, "version": list(request.version)})
 
 
-def rendered(folder, *, upstream_port, port):
-    """The configuration with this machine's ports and folders in it; nothing else is changed."""
-    text = CONFIGURATION
-    for old, new in [
-        ("server api-server:8000;", f"server 127.0.0.1:{upstream_port};"),
-        ("listen 80;", f"listen 127.0.0.1:{port};"),
-        ("worker_processes auto;", "worker_processes 1;\ndaemon off;\nmaster_process off;"),
-        ("/tmp/", f"{folder}/"),
-        ("/dev/stderr", f"{folder}/error.log"),
-    ]:
-        assert old in text
-        text = text.replace(old, new)
-    return text
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @pytest.fixture
 async def stub():
     return EventSourceStub()
@@ -88,43 +63,10 @@ async def upstream_port(stub):
 
 
 @pytest.fixture
-def start_nginx(tmp_path):
-    @asynccontextmanager
-    async def start(upstream_port):
-        port = free_port()
-        configuration = tmp_path / "nginx.conf"
-        configuration.write_text(rendered(tmp_path, upstream_port=upstream_port, port=port))
-        process = await asyncio.create_subprocess_exec(
-            BINARY, "-p", str(tmp_path), "-c", str(configuration), stderr=asyncio.subprocess.PIPE
-        )
-        try:
-            async with asyncio.timeout(10):
-                while not await accepts(port):
-                    assert process.returncode is None, (await process.stderr.read()).decode()
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            if process.returncode is None:
-                process.terminate()
-            await process.communicate()
-
-    return start
-
-
-async def accepts(port):
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True
-
-
-@pytest.fixture
-async def client(start_nginx, upstream_port):
+async def client(tmp_path, upstream_port):
     async with (
-        start_nginx(upstream_port) as url,
-        aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=10)) as session,
+        nginx_proxy(tmp_path, [f"127.0.0.1:{upstream_port}"]) as proxy,
+        aiohttp.ClientSession(proxy.url, timeout=aiohttp.ClientTimeout(total=10)) as session,
     ):
         yield session
 
@@ -195,31 +137,15 @@ async def test_oversized_header_is_refused(client):
         assert response.status == 400
 
 
-def directive(name):
-    """The one value that the configuration gives the directive."""
-    (value,) = re.findall(rf"^\s*{name} (.+);$", CONFIGURATION, re.MULTILINE)
-    return value
-
-
-def test_silence_between_heartbeats_is_no_reason_to_cut():
-    assert directive("proxy_read_timeout") == "3600s"
-    assert directive("client_header_timeout") == "10s"
-    assert directive("proxy_next_upstream") == "off"
-
-
-def test_slow_reader_is_the_servers_business_and_fills_no_disk():
-    assert directive("proxy_buffering") == "off"
-
-
-async def test_heartbeats_of_a_run_that_waits_pass_through(open_server, upstream, start_nginx):
+async def test_heartbeats_of_a_run_that_waits_pass_through(open_server, upstream, tmp_path):
     """Defect 10: heartbeats were dropped, and a queued client heard nothing until the proxy cut it off."""
     upstream.faults.add(Fault(kind="stall", endpoint="chat", step="turn/1"))
     settings = {"PIPELINE_POOL_SIZE": "1", "HEARTBEAT_SECONDS": "0.1"}
     async with (
         asyncio.timeout(20),
         open_server(upstream, **settings) as server,
-        start_nginx(int(server.url.rpartition(":")[2])) as url,
-        aiohttp.ClientSession(url) as session,
+        nginx_proxy(tmp_path, [server.url.removeprefix("http://")]) as proxy,
+        aiohttp.ClientSession(proxy.url) as session,
     ):
         await server.submit("The one that holds the pipeline")
         await upstream.ledger.until(lambda ledger: ledger.executing == 1)
@@ -230,12 +156,12 @@ async def test_heartbeats_of_a_run_that_waits_pass_through(open_server, upstream
         assert (await server.health())["queued_requests"] == 1
 
 
-async def test_run_streams_through_and_resumes_where_it_was_left(open_server, slow_upstream, start_nginx):
+async def test_run_streams_through_and_resumes_where_it_was_left(open_server, slow_upstream, tmp_path):
     async with (
         asyncio.timeout(20),
         open_server(slow_upstream) as server,
-        start_nginx(int(server.url.rpartition(":")[2])) as url,
-        aiohttp.ClientSession(url) as session,
+        nginx_proxy(tmp_path, [server.url.removeprefix("http://")]) as proxy,
+        aiohttp.ClientSession(proxy.url) as session,
     ):
         async with session.post("/v1/research", json={"query": "What is a pool?"}) as response:
             events = f"/v1/research/{(await response.json())['id']}/events"

@@ -1,0 +1,167 @@
+"""A real nginx with the shipped configuration in front of given replicas: on loopback, at a free port, without root.
+
+    async with nginx_proxy(tmp_path, ["127.0.0.1:8001", "127.0.0.1:8002"], send_timeout="1s") as proxy:
+        ...                                         # proxy.url is what clients ask
+        await proxy.reload(["127.0.0.1:8002"])      # from its return on, new requests go there; open streams go on
+
+Only what belongs to a machine is changed in the configuration: ports, folders and the list of replicas. Keyword
+arguments give directives other values, wherever the directive stands:
+`limit_req_zone="$limited_client zone=requests:1m rate=5r/s"`. `needs_nginx` skips a test where there is no nginx.
+"""
+
+import asyncio
+import getpass
+import os
+import re
+import shutil
+import signal
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "nginx"
+BINARY = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+START_SECONDS = 10.0
+STARTS = 5
+"""Tries to start at a free port: another process may take it first."""
+
+needs_nginx = pytest.mark.skipif(BINARY is None, reason="there is no nginx on this machine")
+
+
+@dataclass(frozen=True, slots=True)
+class NginxProxy:
+    """A running nginx."""
+
+    url: str
+    """`http://127.0.0.1:PORT`."""
+    process: asyncio.subprocess.Process
+    """Its master process."""
+    folder: Path
+    """Holds its configuration."""
+
+    async def reload(self, backends: Sequence[str]) -> None:
+        """Sends new requests to these replicas from now on, each given as `host:port`.
+
+        Raises:
+            AssertionError: nginx refused the new list.
+            TimeoutError: it did not take it in time.
+
+        """
+        write_upstream(self.folder, backends)
+        former = workers(self.process)
+        refused = self.errors.count("[emerg]")
+        self.process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(START_SECONDS):
+            while not (now := workers(self.process)) or now & former:
+                assert self.errors.count("[emerg]") == refused, self.errors
+                await asyncio.sleep(0.01)  # nginx tells by its processes' titles alone
+
+    @property
+    def errors(self) -> str:
+        """What nginx had to say: errors and warnings."""
+        return (self.folder / "stderr").read_text()
+
+
+@asynccontextmanager
+async def nginx_proxy(
+    folder: Path,
+    backends: Sequence[str],
+    *,
+    binary: str | Path | None = BINARY,
+    configuration: str | None = None,
+    upstream: str | None = None,
+    **directives: str,
+) -> AsyncIterator[NginxProxy]:
+    """An nginx that takes requests for these replicas, each given as `host:port`.
+
+    `folder` gets a new folder for this nginx's files. `configuration` and `upstream` are texts to use instead of
+    the shipped `nginx.conf` and of a list of `backends`.
+
+    Raises:
+        AssertionError: nginx did not start; the message is its own.
+
+    """
+    assert binary is not None, "there is no nginx on this machine"
+    text = (FOLDER / "nginx.conf").read_text() if configuration is None else configuration
+    for _ in range(STARTS):
+        port = free_port()
+        home = new_home(folder)
+        (home / "nginx.conf").write_text(rendered(text, home, port=port, directives=directives))
+        if upstream is None:
+            write_upstream(home, backends)
+        else:
+            (home / "upstream.conf").write_text(upstream)
+        with (home / "stderr").open("wb") as stderr:
+            process = await asyncio.create_subprocess_exec(binary, "-p", home, "-c", home / "nginx.conf", stderr=stderr)
+        proxy = NginxProxy(f"http://127.0.0.1:{port}", process, home)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while process.returncode is None and not workers(process):  # noqa: ASYNC110 -- nothing else tells
+                    await asyncio.sleep(0.01)
+            if process.returncode is None:
+                yield proxy
+                return
+        finally:
+            await end(process)
+        assert "Address already in use" in proxy.errors, proxy.errors
+    raise AssertionError("every port was taken")
+
+
+def rendered(text: str, home: Path, *, port: int, directives: dict[str, str]) -> str:
+    """The configuration with this machine's ports and folders in it, and these values of directives."""
+    for old, new in {"listen 8080;": f"listen 127.0.0.1:{port};", "/tmp/": f"{home}/"}.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    for name, value in directives.items():
+        text, count = re.subn(
+            rf"^(\s*{name}) [^;]*;", lambda found, value=value: f"{found[1]} {value};", text, flags=re.M
+        )
+        assert count, f"the configuration has no directive {name}"
+    user = f"user {getpass.getuser()};\n" if os.geteuid() == 0 else ""
+    return f"daemon off;\n{user}{text}"
+
+
+def write_upstream(home: Path, backends: Sequence[str]) -> None:
+    """The shipped `upstream.conf` with these replicas in it."""
+    text = (FOLDER / "upstream.conf").read_text()
+    first, *others = re.findall(r"^ *server .*\n", text, re.MULTILINE)
+    lines = [re.sub(r"server \S+", f"server {backend}", first) for backend in backends]
+    for other in others:
+        text = text.replace(other, "")
+    (home / "upstream.conf").write_text(text.replace(first, "".join(lines)))
+
+
+def workers(master: asyncio.subprocess.Process) -> set[int]:
+    """The processes of this nginx that accept connections, by id."""
+    try:
+        children = psutil.Process(master.pid).children()
+        titles = {child.pid: " ".join(child.cmdline()) for child in children}
+    except psutil.Error:  # one of them ended meanwhile
+        return set()
+    return {pid for pid, title in titles.items() if "worker process" in title and "shutting down" not in title}
+
+
+def new_home(folder: Path) -> Path:
+    """A folder of its own within this one."""
+    home = folder / f"nginx-{sum(path.name.startswith('nginx-') for path in folder.iterdir())}"
+    home.mkdir()
+    return home
+
+
+def free_port() -> int:
+    """A port that nothing listens on at the moment."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """Ends nginx at once, its workers with it."""
+    if process.returncode is None:
+        process.terminate()
+    await process.wait()
