@@ -77,12 +77,10 @@ class Connection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chat:
-    """One foreground chat stream that came to its end."""
+    """One foreground chat stream that ended well."""
 
     run_id: str
     content: str
-    error_code: str = ""
-    """Of the error that ended it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ _STATUS = {"run.completed": "completed", "run.failed": "failed", "run.cancelled"
 
 
 def log_findings(history: History, *, must_complete: bool) -> Iterator[Finding]:
-    """What is wrong with runs as they were read back, and with chats that came to their end."""
+    """What is wrong with runs as they were read back, and with chats that ended well."""
     states = {state.run_id: state for state in history.runs}
     for run_id in sorted(history.accepted - states.keys()):
         yield Finding(name="unknown-run", subject=run_id, detail="it was accepted, and nobody knows of it")
@@ -58,7 +58,7 @@ def _legality(state: RunState) -> Iterator[Finding]:
 def _of_chat(chat: Chat, states: dict[str, RunState]) -> Iterator[Finding]:
     state = states.get(chat.run_id)
     report = state.events[-1].data.get("report") if state is not None and state.events else None
-    if not chat.error_code and chat.content.rstrip() != str(report).rstrip():
+    if chat.content.rstrip() != str(report).rstrip():
         detail = "a chat stream ended well with another text than the run's report"
         yield Finding(name="chat-differs", subject=chat.run_id, detail=detail)
 

@@ -1,0 +1,101 @@
+"""`python -m chaos`: runs scenarios against a deployment of its own; 1 when a promise was broken or a goal missed."""
+
+import argparse
+import asyncio
+import contextlib
+import secrets
+import signal
+import sys
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+from chaos.scenarios import SCENARIOS
+from chaos.trial import Trial, Verdict
+
+_FINDINGS_SHOWN = 20
+
+
+async def run_trial(trial: Trial) -> Verdict:
+    """Runs a scenario and judges it. What was observed is kept as `history.json`, the replicas' logs beside it."""
+    try:
+        await SCENARIOS[trial.scenario](trial)
+    finally:
+        trial.recorder.history.write(trial.directory / "history.json")
+    verdict = trial.verdict()
+    (trial.directory / "verdict.json").write_bytes(verdict.as_json())
+    return verdict
+
+
+def tell(verdict: Verdict) -> None:
+    """Prints what a trial came to."""
+    print(f"{verdict.scenario}: {'passed' if verdict.is_passed else 'FAILED'}, seed {verdict.seed}")
+    for name, value in verdict.figures.items():
+        print(f"  {name}: {value}")
+    for goal in verdict.goals:
+        print(f"  {'met   ' if goal.is_met else 'MISSED'} {goal.text}")
+    for finding in verdict.findings[:_FINDINGS_SHOWN]:
+        print(f"  {finding}")
+    print(f"  findings: {len(verdict.findings)}", flush=True)
+
+
+async def _run(options: argparse.Namespace, directory: Path) -> int:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _cancel_this(asyncio.current_task()))
+    verdicts: list[Verdict] = []
+    for name in options.scenarios:
+        folder = directory / name
+        folder.mkdir(parents=True)
+        trial = Trial(scenario=name, seed=options.seed, is_long=options.long, directory=folder, front=options.front)
+        print(f"{name}: seed {options.seed}, {'long' if options.long else 'short'} form", flush=True)
+        verdicts.append(await run_trial(trial))
+        tell(verdicts[-1])
+    if options.json is not None:
+        options.json.write_bytes(b"[" + b",".join(verdict.as_json() for verdict in verdicts) + b"]\n")
+    return 0 if all(verdict.is_passed for verdict in verdicts) else 1
+
+
+def _cancel_this(task: "asyncio.Task[object] | None"):
+    assert task is not None
+    return task.cancel
+
+
+@contextlib.contextmanager
+def _directory(kept: Path | None) -> Generator[Path]:
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept
+        return
+    with tempfile.TemporaryDirectory(prefix="thinkpool-chaos-") as name:
+        yield Path(name)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"of {', '.join(SCENARIOS)} (default: all)")
+    parser.add_argument("--long", action="store_true", help="the long form, which takes an hour for all")
+    parser.add_argument("--seed", type=int, default=None, help="to repeat a trial's draws (default: a new one)")
+    parser.add_argument("--front", choices=("nginx", "direct"), default="nginx", help="what clients talk to")
+    parser.add_argument("--json", type=Path, help="file that gets every verdict")
+    parser.add_argument("--keep", type=Path, help="folder that keeps what was observed, and the replicas' logs")
+    return parser
+
+
+def main() -> int:
+    """Runs the command line."""
+    parser = _parser()
+    options = parser.parse_args()
+    unknown = set(options.scenarios) - set(SCENARIOS)
+    if unknown:
+        parser.error(f"there is no scenario {', '.join(sorted(unknown))}")
+    options.scenarios = options.scenarios or list(SCENARIOS)
+    options.seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
+    with _directory(options.keep) as directory:
+        try:
+            return asyncio.run(_run(options, directory))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            print(f"interrupted; seed {options.seed}", file=sys.stderr)
+            return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""Replicas are killed and come back: every run goes on, within seconds, and nothing paid for is paid for again."""
+
+import asyncio
+
+from chaos.collecting import collect
+from chaos.figures import distribution, resumptions, summary
+from chaos.load import Habits, Load
+from chaos.trial import Trial
+from chaos.world import WorldSettings, open_world
+
+RESUME_SECONDS = 5.0
+DEAD_SECONDS = 2.0
+PAUSE_SECONDS = (0.2, 3.0)
+
+
+async def kills(trial: Trial) -> None:
+    """50 runs in flight and 20 kills of random replicas; in short 12 and 3."""
+    in_flight, number = trial.pick(short=12, long=50), trial.pick(short=3, long=20)
+    async with open_world(trial.directory, WorldSettings(front=trial.front)) as world:
+        clients, nemesis = trial.clients(world), trial.nemesis(world)
+        async with Load(clients, trial.rng("load"), in_flight=in_flight, habits=Habits(chats=0.2)) as load:
+            await load.until_accepted(in_flight)
+            async with asyncio.TaskGroup() as restarts:
+                done = 0
+                while done < number:
+                    await asyncio.sleep(nemesis.rng.uniform(*PAUSE_SECONDS))
+                    victim = nemesis.one_of_many()
+                    if victim is not None:
+                        await nemesis.kill(victim)
+                        restarts.create_task(nemesis.restart_later(victim, seconds=DEAD_SECONDS))
+                        done += 1
+        await collect(world, {"": clients}, trial.recorder, seconds=60)
+    report(trial)
+
+
+def report(trial: Trial) -> None:
+    """The figures of a trial with kills, and how soon runs went on."""
+    history = trial.recorder.history
+    struck = resumptions(history, [blow for blow in history.disruptions if blow.kind == "kill"])
+    seconds = [found.seconds for found in struck if found.seconds is not None]
+    trial.figures |= summary(history) | {"runs_struck": len(struck), "resumed_after_seconds": distribution(seconds)}
+    late = sum(second > RESUME_SECONDS for second in seconds) + len(struck) - len(seconds)
+    trial.goal(f"runs of dead replicas go on within {RESUME_SECONDS:g} s ({late} of {len(struck)} did not)", late == 0)

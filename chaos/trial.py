@@ -1,0 +1,100 @@
+"""One trial of one scenario: what it is given, and what it comes to."""
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import orjson
+from pydantic import JsonValue
+
+from chaos.checker import Promises, check
+from chaos.clients import Clients
+from chaos.finding import Finding
+from chaos.nemesis import Nemesis
+from chaos.recorder import Recorder
+from chaos.world import Front, World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """One thing that the scenario is to show besides a clean record."""
+
+    text: str
+    is_met: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class Verdict:
+    """What a trial came to."""
+
+    scenario: str
+    seed: int
+    figures: dict[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    goals: list[Goal] = field(default_factory=list[Goal])
+    findings: list[Finding] = field(default_factory=list[Finding])
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether every promise was kept and every goal met."""
+        return not self.findings and all(goal.is_met for goal in self.goals)
+
+    def as_json(self) -> bytes:
+        """All of it."""
+        return orjson.dumps(self, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+@dataclass(slots=True, kw_only=True)
+class Trial:
+    """What a scenario works with. Everything random comes from the seed."""
+
+    scenario: str
+    seed: int
+    is_long: bool
+    directory: Path
+    front: Front = "nginx"
+    recorder: Recorder = field(default_factory=Recorder)
+    figures: dict[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    goals: list[Goal] = field(default_factory=list[Goal])
+    promises: Promises = field(default_factory=Promises)
+
+    def pick(self, *, short: int, long: int) -> int:
+        """The one that this form of the trial takes."""
+        return long if self.is_long else short
+
+    def rng(self, purpose: str) -> random.Random:
+        """A generator of its own for each purpose, so that one's draws do not depend on another's timing."""
+        return random.Random(f"{self.seed}/{purpose}")
+
+    def clients(self, world: World, *, api_key: str = "", tenant: str = "") -> Clients:
+        """Clients of that world."""
+        return Clients(
+            session=world.session,
+            next_url=world.next_url,
+            recorder=self.recorder,
+            rng=self.rng(f"clients {tenant}"),
+            api_key=api_key,
+            tenant=tenant,
+        )
+
+    def nemesis(self, world: World) -> Nemesis:
+        """Whoever wishes that world ill."""
+        return Nemesis(world=world, recorder=self.recorder, rng=self.rng("nemesis"))
+
+    def goal(self, text: str, is_met: bool) -> None:
+        """Notes whether something that the scenario is to show was shown."""
+        self.goals.append(Goal(text=text, is_met=is_met))
+
+    def verdict(self) -> Verdict:
+        """What the checker and the scenario's own goals say."""
+        return Verdict(
+            scenario=self.scenario,
+            seed=self.seed,
+            figures=self.figures,
+            goals=self.goals,
+            findings=check(self.recorder.history, self.promises),
+        )
+
+
+Scenario: TypeAlias = Callable[[Trial], Awaitable[None]]
