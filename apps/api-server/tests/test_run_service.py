@@ -28,7 +28,7 @@ from thinkpool_pipeline.values import Answer, InputFile, Message, Question, RunI
 from thinkpool_server.admission import Admission
 from thinkpool_server.engine import DbosEngine, EngineLimits
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
-from thinkpool_server.event_log import EventLog
+from thinkpool_server.event_log import EventLog, SqliteStore
 from thinkpool_server.event_log.store import StoredRun
 from thinkpool_server.housekeeping import Housekeeping, keep_swept
 from thinkpool_server.run_service import EventLogRunService, _run_id, ticket_of
@@ -156,7 +156,7 @@ async def background(work: Callable[[], object]) -> AsyncGenerator[None]:
 async def open_world(path: Path, *, slots: int = 2, max_queued: int = 10) -> AsyncGenerator[World]:
     pipelines = Pipelines()
     async with AsyncExitStack() as stack:
-        log = EventLog(path / "runs.db")
+        log = EventLog(SqliteStore(path / "runs.db"))
         stack.callback(log.close)
         await stack.enter_async_context(background(log.run))
         pool = await stack.enter_async_context(PipelinePool(pipelines.make, slots))
@@ -168,7 +168,13 @@ async def open_world(path: Path, *, slots: int = 2, max_queued: int = 10) -> Asy
         limits = EngineLimits(in_deployment=slots, in_replica=slots, per_tenant=slots)
         engine = await stack.enter_async_context(DbosEngine(path / "runs.db", supervisor.execute, limits))
         service = EventLogRunService(
-            log, engine, supervisor, admission, disconnect_grace_seconds=0, statistics=lambda: FIGURES
+            log,
+            engine,
+            supervisor,
+            admission,
+            disconnect_grace_seconds=0,
+            has_others=False,
+            statistics=lambda: FIGURES,
         )
         stack.push_async_callback(supervisor.drain, 0.0)
         stack.callback(log.drain)

@@ -1,5 +1,8 @@
 """Who may come in, and who is next: the bounded queue's figures, kept in memory beside the durable queue.
 
+Each replica of several has them for the whole deployment, as the others tell; the database has the last word on who
+comes in.
+
 Plain synchronous bookkeeping on the event loop: a request is admitted or refused before any work, in microseconds. The
 order is the arrival number's inside a tenant and class, and nothing here awaits, so it needs no lock.
 """
@@ -7,11 +10,11 @@ order is the arrival number's inside a tenant and class, and nothing here awaits
 import math
 import time
 from bisect import bisect_left, insort
-from collections import deque
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from thinkpool_pipeline.errors import QueueFull, TooManyRuns
+from thinkpool_pipeline.errors import AdmissionError, QueueFull, TooManyRuns
 from thinkpool_pipeline.events import RunQueued
 from thinkpool_pipeline.values import RunId
 
@@ -52,7 +55,8 @@ class Admission:
     """
 
     def __init__(self, *, slots: int, max_queued: int, tenants: Collection[Tenant] = (), last_arrival: int = 0) -> None:
-        self._slots = slots
+        self.slots = slots
+        """How many runs can execute at once in the whole deployment; it changes as replicas come and go."""
         self._max_queued = max_queued
         self._tenants = frozenset(tenants)
         self._share = max_queued // max(1, len(self._tenants))
@@ -83,11 +87,9 @@ class Admission:
             TooManyRuns: the places that are left are other tenants'.
 
         """
-        room = self._slots + self._max_queued - len(self._waiting) - len(self._executing)
-        if room <= 0:
-            raise QueueFull(retry_after_seconds=self._retry_after_seconds())
-        if room <= self._kept_from(tenant) and self._waiting_of(tenant) >= self._share:
-            raise TooManyRuns(retry_after_seconds=self._retry_after_seconds())
+        refusal = self.refusal(tenant, executing=len(self._executing), waiting=self._waiting_by_tenant())
+        if refusal is not None:
+            raise refusal
         self._last_arrival += 1
         ticket = Ticket(
             run_id=run_id, tenant=tenant, priority=priority, arrival=self._last_arrival, accepted_at=time.time()
@@ -95,8 +97,31 @@ class Admission:
         self.readmit(ticket)
         return ticket
 
+    def refusal(self, tenant: Tenant, *, executing: int, waiting: Mapping[Tenant, int]) -> AdmissionError | None:
+        """Why the tenant cannot have one more run beside these; None when it can. Callable from any thread."""
+        room = self.slots + self._max_queued - sum(waiting.values()) - executing
+        if room <= 0:
+            return QueueFull(retry_after_seconds=self._retry_after_seconds())
+        kept = sum(max(0, self._share - waiting.get(other, 0)) for other in self._tenants if other != tenant)
+        if room <= kept and waiting.get(tenant, 0) >= self._share:
+            return TooManyRuns(retry_after_seconds=self._retry_after_seconds())
+        return None
+
+    def confirm(self, ticket: Ticket, arrival: int) -> Ticket:
+        """The ticket with the arrival number that the replicas' database gave it."""
+        self._last_arrival = max(self._last_arrival, arrival)
+        if arrival == ticket.arrival:
+            return ticket
+        confirmed = replace(ticket, arrival=arrival)
+        if self._remove_waiting(ticket.run_id) is not None:
+            self.readmit(confirmed)
+        return confirmed
+
     def readmit(self, ticket: Ticket) -> None:
-        """Counts a run that was admitted before a restart as waiting."""
+        """Counts a run as waiting that was admitted before a restart, or by another replica."""
+        if self.knows(ticket.run_id):
+            return
+        self._last_arrival = max(self._last_arrival, ticket.arrival)
         self._waiting[ticket.run_id] = ticket
         insort(self._lanes.setdefault((ticket.tenant, ticket.priority), []), ticket, key=_arrival)
 
@@ -105,6 +130,10 @@ class Admission:
         ticket = self._remove_waiting(run_id)
         if ticket is not None:
             self._executing[run_id] = ticket
+
+    def known(self) -> set[RunId]:
+        """The runs that wait or execute."""
+        return {*self._waiting, *self._executing}
 
     def leave(self, run_id: RunId, *, executed_seconds: float | None = None) -> None:
         """Forgets the run: it has ended."""
@@ -127,7 +156,7 @@ class Admission:
         if own is None:
             return None
         lane = self._lanes[own.tenant, own.priority]
-        index = bisect_left(lane, own.arrival, key=_arrival)
+        index = _index(lane, own)
         return lane[index - 1].run_id if index else None
 
     def overdue(self, accepted_before: float) -> list[RunId]:
@@ -150,26 +179,25 @@ class Admission:
             for index, ticket in enumerate(sorted(tickets, key=lambda one: one.rank)):
                 yield ticket.run_id, self._told(index + 1, index + others)
 
-    def _waiting_of(self, tenant: Tenant) -> int:
-        return sum(len(self._lanes.get((tenant, one), ())) for one in _CLASSES)
-
-    def _kept_from(self, tenant: Tenant) -> int:
-        """Places in the queue that are kept for the other tenants."""
-        return sum(max(0, self._share - self._waiting_of(other)) for other in self._tenants if other != tenant)
+    def _waiting_by_tenant(self) -> dict[Tenant, int]:
+        waiting: Counter[Tenant] = Counter()
+        for (tenant, _), lane in self._lanes.items():
+            waiting[tenant] += len(lane)
+        return waiting
 
     def _told(self, position: int, ahead: int) -> RunQueued:
-        free = self._slots - len(self._executing)
+        free = self.slots - len(self._executing)
         if ahead < free:
             return RunQueued(position=0, ahead=0, estimated_start_seconds=0.0)
         mean = self._mean_seconds()
-        estimate = None if mean is None else round(mean * (ahead - free + 1) / self._slots, 1)
+        estimate = None if mean is None else round(mean * (ahead - free + 1) / self.slots, 1)
         return RunQueued(position=position, ahead=ahead, estimated_start_seconds=estimate)
 
     def _remove_waiting(self, run_id: RunId) -> Ticket | None:
         ticket = self._waiting.pop(run_id, None)
         if ticket is not None:
             lane = self._lanes[ticket.tenant, ticket.priority]
-            del lane[bisect_left(lane, ticket.arrival, key=_arrival)]
+            del lane[_index(lane, ticket)]
             if not lane:
                 del self._lanes[ticket.tenant, ticket.priority]
         return ticket
@@ -182,7 +210,15 @@ class Admission:
         mean = self._mean_seconds()
         if mean is None:
             return _RETRY_UNKNOWN_SECONDS
-        return min(_RETRY_MOST_SECONDS, max(1, math.ceil(mean / self._slots)))
+        return min(_RETRY_MOST_SECONDS, max(1, math.ceil(mean / self.slots)))
+
+
+def _index(lane: list[Ticket], ticket: Ticket) -> int:
+    """Where the ticket is; until the database has numbered them, two replicas' runs may have the same number."""
+    index = bisect_left(lane, ticket.arrival, key=_arrival)
+    while lane[index].run_id != ticket.run_id:
+        index += 1
+    return index
 
 
 def _arrival(ticket: Ticket) -> int:

@@ -15,6 +15,12 @@ class StoreUnavailable(AdmissionError):
     code = "store-unavailable"
 
 
+class ReplicaLost(StoreUnavailable):
+    """The other replicas took this one for dead: it writes nothing any more, and its runs are theirs."""
+
+    code = "replica-lost"
+
+
 class RunSuspended(PipelineError):
     """The server is going down: the run stops between two steps and is taken up again later."""
 

@@ -9,18 +9,18 @@ from thinkpool_pipeline.pool import PipelinePool
 from thinkpool_pipeline.protocols import LimiterStatistics
 
 from thinkpool_server.admission import Admission
+from thinkpool_server.deployment import Deployment
 from thinkpool_server.event_log import EventLog
 from thinkpool_server.service_statistics import KnowledgeFigures, PoolFigures, ServiceStatistics, UpstreamFigures
 from thinkpool_server.supervisor import Supervisor
 from thinkpool_server.toolbox import Toolbox
-
-ENGINE_NAME = "dbos-sqlite"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FigureSources:
     """The parts that have figures."""
 
+    deployment: Deployment
     log: EventLog
     pool: PipelinePool
     admission: Admission
@@ -36,7 +36,7 @@ class FigureSources:
         pool = self.pool.statistics()
         index = self.knowledge.status()
         return ServiceStatistics(
-            active_runs=self.admission.executing,
+            active_runs=self.supervisor.executing,
             queued_runs=self.admission.waiting,
             pool=PoolFigures(
                 size=pool.size,
@@ -47,7 +47,8 @@ class FigureSources:
                 replaced=pool.replaced,
             ),
             limiter=LimiterStatistics(held=self.admission.executing, waiting=self.admission.waiting, total=self.slots),
-            engine=ENGINE_NAME,
+            engine=self.deployment.engine_name,
+            replicas=self.deployment.replicas,
             open_streams=self.log.open_readers,
             event_log_lag_seconds=self.log.lag_seconds,
             resumed_runs=self.supervisor.resumed_runs,
@@ -59,7 +60,7 @@ class FigureSources:
             tools=self.toolbox.figures(),
             is_started=pool.idle + pool.in_use > 0,
             is_draining=self.log.is_draining,
-            is_database_ok=self.log.is_writable,
+            is_database_ok=self.log.is_writable and self.deployment.is_reachable,
         )
 
     def _upstreams(self) -> Iterator[UpstreamFigures]:

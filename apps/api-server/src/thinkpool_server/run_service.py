@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from thinkpool_pipeline.codec import to_json
 from thinkpool_pipeline.draft import report_so_far, usage_so_far
-from thinkpool_pipeline.errors import EventsExpired, ShuttingDown, UnknownRun
+from thinkpool_pipeline.errors import AdmissionError, EventsExpired, ShuttingDown, UnknownRun
 from thinkpool_pipeline.events import RunCancelled, RunFailed, StoredEvent
 from thinkpool_pipeline.values import RunId, Seq
 
@@ -23,7 +24,8 @@ from thinkpool_server.admission import Admission, Ticket
 from thinkpool_server.engine import Engine
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
 from thinkpool_server.event_log import EventLog, FollowingReader
-from thinkpool_server.event_log.store import StoredRun
+from thinkpool_server.event_log.notices import Read
+from thinkpool_server.event_log.store import Creation, Crowd, StoredRun
 from thinkpool_server.runs import RunPage, RunRecord, RunStatus, Submission, Tenant, file_facts
 from thinkpool_server.service_statistics import ServiceStatistics
 from thinkpool_server.supervisor import CancelledBy, Supervisor
@@ -46,16 +48,20 @@ class EventLogRunService:
         admission: Admission,
         *,
         disconnect_grace_seconds: float,
+        has_others: bool,
         statistics: Callable[[], ServiceStatistics],
     ) -> None:
+        """`has_others` says whether other replicas may execute what this one is asked for."""
         self._log = log
         self._engine = engine
         self._supervisor = supervisor
         self._admission = admission
         self._disconnect_grace_seconds = disconnect_grace_seconds
-        self._accepted: asyncio.Queue[tuple[Ticket, asyncio.Future[bool]]] = asyncio.Queue()
-        self._creating: dict[RunId, asyncio.Future[bool]] = {}
+        self._has_others = has_others
+        self._accepted: asyncio.Queue[tuple[Ticket, asyncio.Future[Creation]]] = asyncio.Queue()
+        self._creating: dict[RunId, asyncio.Future[Creation]] = {}
         self._deserted: dict[RunId, float] = {}
+        self._read_here: set[RunId] = set()
         self._ended_before: set[RunId] = set()
         self._statistics = statistics
 
@@ -88,14 +94,18 @@ class EventLogRunService:
             fingerprint=fingerprint,
             cancelled_by=None,
         )
-        creating = self._log.create(run, self._admission.place(ticket))
+        creating = self._log.create(run, self._admission.place(ticket), partial(self._refusal, submission.tenant))
         self._creating[run_id] = creating
         self._accepted.put_nowait((ticket, creating))
         try:
-            await asyncio.shield(creating)
+            creation = await asyncio.shield(creating)
         finally:  # the grace begins when the client can begin to read, or has left
             if submission.is_foreground:
-                self._note_deserted(run_id)
+                self.note_deserted(run_id)
+        if creation.refusal is not None:
+            raise creation.refusal
+        if not creation.is_new:
+            return await self._found(run_id, fingerprint), False
         question = replace(submission.question, files=())  # or they would be kept as long as somebody reads the run
         return replace(run.record, question=question, last_seq=Seq(1)), True
 
@@ -147,10 +157,14 @@ class EventLogRunService:
     def follow(self, record: RunRecord, *, after: Seq = Seq(0)) -> FollowingReader:  # noqa: B008 -- a NewType of int
         """A reader behind `after`, up to the run's end event."""
         self._deserted.pop(record.run_id, None)
+        if record.is_foreground and self._has_others:
+            self._read_here.add(record.run_id)
+            self._log.tell_others(Read(record.run_id))
 
         def leave() -> None:
             if record.is_foreground and not self._log.readers_of(record.run_id):
-                self._note_deserted(record.run_id)
+                self._read_here.discard(record.run_id)
+                self.note_deserted(record.run_id)
 
         return self._log.follow(record.run_id, after=after, on_leave=leave)
 
@@ -170,7 +184,7 @@ class EventLogRunService:
                     async with asyncio.timeout(CANCEL_WAIT_SECONDS):
                         await is_over.wait()
                 return
-            if await self._end_waiting(run_id, by):
+            if await self._ends_elsewhere(run_id) or await self._end_waiting(run_id, by):
                 return
             await asyncio.sleep(0)
 
@@ -179,25 +193,43 @@ class EventLogRunService:
         while True:
             ticket, creating = await self._accepted.get()
             try:
-                is_new = await creating
+                creation = await creating
             except StoreUnavailable:
-                is_new = False
+                creation = Creation(arrival=None)
             self._creating.pop(ticket.run_id, None)
-            if is_new:
-                await self._hand_over(ticket)
-            else:
+            if creation.arrival is None:
                 self._leave(ticket.run_id)
+            else:
+                await self._hand_over(self._admission.confirm(ticket, creation.arrival))
 
     async def recover(self, unfinished: Sequence[StoredRun]) -> None:
         """Hands over what a crash kept from the engine; call it once the engine runs."""
         pending = await self._engine.pending()
         for run in unfinished:
             if run.record.is_foreground:
-                self._note_deserted(run.record.run_id)
+                self.note_deserted(run.record.run_id)
             if run.record.run_id not in pending:
-                ticket = ticket_of(run)
-                await self._engine.forget([ticket.run_id])
-                await self._engine.submit(ticket.run_id, tenant=ticket.tenant, rank=ticket.rank)
+                await self.resubmit(run)
+
+    async def resubmit(self, run: StoredRun) -> None:
+        """Hands over an unfinished run that the engine does not know, or counts as done."""
+        ticket = ticket_of(run)
+        await self._engine.forget([ticket.run_id])
+        await self._engine.submit(ticket.run_id, tenant=ticket.tenant, rank=ticket.rank)
+
+    def note_deserted(self, run_id: RunId) -> None:
+        """Lets a foreground run that nobody reads be stopped once the grace is over."""
+        self._deserted[run_id] = time.monotonic() + self._disconnect_grace_seconds
+
+    def note_read(self, run_id: RunId) -> None:
+        """Gives a foreground run the whole grace again: it is read elsewhere."""
+        if run_id in self._deserted:
+            self.note_deserted(run_id)
+
+    def tell_read(self) -> None:
+        """Tells the other replicas which foreground runs are read here."""
+        for run_id in self._read_here:
+            self._log.tell_others(Read(run_id))
 
     async def stop_deserted(self) -> None:
         """Cancels foreground runs that nobody has read for the grace; those that wait first, so that none starts."""
@@ -240,6 +272,22 @@ class EventLogRunService:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
+    def _refusal(self, tenant: Tenant, crowd: Crowd) -> AdmissionError | None:
+        return self._admission.refusal(tenant, executing=crowd.executing, waiting=crowd.waiting)
+
+    async def _found(self, run_id: RunId, fingerprint: str) -> RunRecord:
+        """The run that another replica made of the same request.
+
+        Raises:
+            IdempotencyConflict: the key belongs to another request.
+            StoreUnavailable: it has been deleted again, or the database is away; the request may be repeated.
+
+        """
+        found = await self._find(run_id, fingerprint)
+        if found is None:
+            raise StoreUnavailable
+        return found
+
     async def _find(self, run_id: RunId, fingerprint: str) -> RunRecord | None:
         """The run of this id; None only when no other request is making it at this moment."""
         while True:
@@ -266,7 +314,22 @@ class EventLogRunService:
         try:
             await self.stop(run_id, "disconnect")
         except StoreUnavailable:
-            self._note_deserted(run_id)  # it is looked at again, when the database may be back
+            self.note_deserted(run_id)  # it is looked at again, when the database may be back
+
+    async def _ends_elsewhere(self, run_id: RunId) -> bool:
+        """Whether the replica that executes the run, and has been told, ends it within about a second."""
+        if not self._has_others:
+            return False
+        run = await self._log.get(run_id)
+        if run is None or run.record.status != "running":
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CANCEL_WAIT_SECONDS):
+                async with self._log.follow(run_id, after=run.record.last_seq) as reader:
+                    async for _ in reader:
+                        pass
+                return True
+        return False
 
     async def _end_waiting(self, run_id: RunId, by: CancelledBy) -> bool:
         run = await self._log.get(run_id)
@@ -286,9 +349,6 @@ class EventLogRunService:
     def _leave(self, run_id: RunId) -> None:
         self._admission.leave(run_id)
         self._supervisor.note_moved(run_id)
-
-    def _note_deserted(self, run_id: RunId) -> None:
-        self._deserted[run_id] = time.monotonic() + self._disconnect_grace_seconds
 
 
 def ticket_of(run: StoredRun) -> Ticket:

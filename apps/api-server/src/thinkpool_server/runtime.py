@@ -5,9 +5,8 @@ and only then do the clients close that the runs were using.
 """
 
 import asyncio
-import platform
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -26,12 +25,16 @@ from thinkpool_pipeline.protocols import Model
 
 from thinkpool_server.admission import Admission
 from thinkpool_server.data_directory import DataDirectory, hold_data_directory
+from thinkpool_server.deployment import Deployment, open_deployment
 from thinkpool_server.engine import DbosEngine, EngineLimits
 from thinkpool_server.event_log import EventLog
+from thinkpool_server.event_log.listener import listen
+from thinkpool_server.event_log.notices import QueueMoved
 from thinkpool_server.event_log.store import StoredRun
 from thinkpool_server.figures import FigureSources
 from thinkpool_server.housekeeping import Housekeeping, keep_swept
 from thinkpool_server.metrics import Metrics
+from thinkpool_server.other_replicas import OtherReplicas
 from thinkpool_server.run_service import EventLogRunService, ticket_of
 from thinkpool_server.runs import RunRecord, Tenant
 from thinkpool_server.settings import Settings
@@ -55,6 +58,8 @@ class ServerRuntime:
     version: str
     log: EventLog
     engine: DbosEngine
+    lost: asyncio.Event
+    """Set when the other replicas took this one for dead: it has to end."""
     loop: asyncio.AbstractEventLoop
 
     def drain(self) -> None:
@@ -77,20 +82,30 @@ async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncG
 
     """
     async with AsyncExitStack() as stack:
+        lost = asyncio.Event()
         directory = stack.enter_context(hold_data_directory(settings.data_dir, url=url))
-        means = await stack.enter_async_context(_open_means(settings, directory))
+        deployment = await stack.enter_async_context(open_deployment(settings, directory, on_lost=lost.set))
+        means = await stack.enter_async_context(_open_means(settings, directory, deployment))
         toolbox = means.toolbox
         models = make_models(settings, means.outward)
         metrics = Metrics(settings.metrics_namespace, toolbox.tool_names())
-        log = await stack.enter_async_context(_open_log(directory, metrics))
+        log = await stack.enter_async_context(_open_log(deployment, metrics))
         pool = await stack.enter_async_context(_make_pool(settings, models, toolbox))
         unfinished = await log.unfinished()
         admission = await _restore_admission(settings, log, unfinished)
-        supervisor = Supervisor(log, pool, admission, replica=platform.node())
+        supervisor = Supervisor(log, pool, admission, replica=deployment.executor)
         engine = await stack.enter_async_context(
-            DbosEngine(directory.run_database, supervisor.execute, _limits(settings))
+            DbosEngine(
+                deployment.database,
+                supervisor.execute,
+                _limits(settings),
+                executor=deployment.executor,
+                replicas=lambda: deployment.replicas,
+                announce=_announcer(log),
+            )
         )
         figures = FigureSources(
+            deployment=deployment,
             log=log,
             pool=pool,
             admission=admission,
@@ -106,6 +121,7 @@ async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncG
             supervisor,
             admission,
             disconnect_grace_seconds=settings.disconnect_grace_seconds,
+            has_others=deployment.membership is not None,
             statistics=figures.gather,
         )
         runtime = ServerRuntime(
@@ -117,13 +133,30 @@ async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncG
             version=version(PACKAGE),
             log=log,
             engine=engine,
+            lost=lost,
             loop=asyncio.get_running_loop(),
         )
         stack.push_async_callback(_hand_back, runtime, supervisor)
-        await service.recover(unfinished)
-        await stack.enter_async_context(
-            _in_background(service.feed(), _housekeeping(runtime).run(), keep_swept(log, toolbox.sweep))
-        )
+        work = [service.feed(), _housekeeping(runtime).run(), keep_swept(log, toolbox.sweep)]
+        if deployment.membership is None:
+            await service.recover(unfinished)
+        else:
+            others = OtherReplicas(
+                deployment.membership,
+                log,
+                engine,
+                admission,
+                supervisor,
+                service,
+                max_slots=settings.max_concurrent_requests,
+            )
+            url = str(deployment.database)
+            work += [
+                others.watch(),
+                listen(url, deployment.executor, on_notice=others.note, on_gap=others.note_gap),
+                _abandon_when(lost, supervisor),
+            ]
+        await stack.enter_async_context(_in_background(*work))
         yield runtime
 
 
@@ -137,13 +170,13 @@ class _Means:
 
 
 @asynccontextmanager
-async def _open_means(settings: Settings, directory: DataDirectory) -> AsyncGenerator[_Means]:
+async def _open_means(settings: Settings, directory: DataDirectory, deployment: Deployment) -> AsyncGenerator[_Means]:
     async with AsyncExitStack() as stack:
         outward = await stack.enter_async_context(open_outward())
         parser = await stack.enter_async_context(open_parser())
         documents = KnowledgeBase(knowledge_directory(settings), directory.knowledge_index, parser=parser)
         knowledge = await stack.enter_async_context(documents)
-        opening = open_toolbox(settings, outward, knowledge, parser, deployment=directory.deployment)
+        opening = open_toolbox(settings, outward, knowledge, parser, deployment=deployment.name)
         toolbox = await stack.enter_async_context(opening)
         yield _Means(outward=outward, knowledge=knowledge, toolbox=toolbox)
 
@@ -157,6 +190,8 @@ async def _restore_admission(settings: Settings, log: EventLog, unfinished: Sequ
     )
     for run in unfinished:
         admission.readmit(ticket_of(run))
+        if settings.database_url is not None and run.record.status == "running":
+            admission.start(run.record.run_id)
     return admission
 
 
@@ -165,6 +200,30 @@ async def _hand_back(runtime: ServerRuntime, supervisor: Supervisor) -> None:
     runtime.log.drain()
     # The grace began with the signal, and requests that were on their way have had their part of it.
     await supervisor.drain(max(0.0, runtime.settings.shutdown_grace_seconds - runtime.log.draining_seconds))
+
+
+def _announcer(log: EventLog) -> Callable[[], None]:
+    """Tells the other replicas that the queue moved, once however often it did since they were last told."""
+    loop = asyncio.get_running_loop()
+    is_due = False
+
+    def tell() -> None:
+        nonlocal is_due
+        is_due = False
+        log.tell_others(QueueMoved())
+
+    def announce() -> None:
+        nonlocal is_due
+        if not is_due:
+            is_due = True
+            loop.call_soon_threadsafe(tell)
+
+    return announce
+
+
+async def _abandon_when(lost: asyncio.Event, supervisor: Supervisor) -> None:
+    await lost.wait()
+    supervisor.abandon()
 
 
 def _housekeeping(runtime: ServerRuntime) -> Housekeeping:
@@ -178,11 +237,11 @@ def _housekeeping(runtime: ServerRuntime) -> Housekeeping:
 
 
 @asynccontextmanager
-async def _open_log(directory: DataDirectory, metrics: Metrics) -> AsyncGenerator[EventLog]:
+async def _open_log(deployment: Deployment, metrics: Metrics) -> AsyncGenerator[EventLog]:
     def observe(record: RunRecord, event: RunEvent) -> None:
         metrics.observe(event, since_submit_seconds=max(0.0, time.time() - record.created_at))
 
-    log = EventLog(directory.run_database, observe=observe)
+    log = EventLog(deployment.store, lease=deployment.lease, observe=observe)
     try:
         async with _in_background(log.run()):
             yield log

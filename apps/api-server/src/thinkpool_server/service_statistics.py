@@ -99,6 +99,8 @@ class ServiceStatistics:
     """The global limit: slots held and in all."""
     engine: str
     """Its name, such as `dbos-sqlite`."""
+    replicas: int = 1
+    """Processes that serve the deployment, this one included."""
     open_streams: int = 0
     event_log_lag_seconds: float = 0.0
     """Age of the oldest event that is not committed yet; 0 when all are."""

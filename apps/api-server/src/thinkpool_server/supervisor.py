@@ -70,6 +70,11 @@ class Supervisor:
     def __repr__(self) -> str:
         return f"<Supervisor [{len(self._live)} live]>"
 
+    @property
+    def executing(self) -> int:
+        """Runs that execute here."""
+        return len(self._live)
+
     async def execute(self, run_id: RunId) -> bool:
         """Works on the run; True when it has ended, False when it is handed back."""
         while not self._log.is_draining:
@@ -106,6 +111,11 @@ class Supervisor:
         for live in self._live.values():
             live.work.cancel()
         await self._all_over()
+
+    def abandon(self) -> None:
+        """Stops all work at once, and writes nothing: the runs are another replica's."""
+        for live in self._live.values():
+            live.work.cancel()
 
     async def _all_over(self) -> None:
         for live in tuple(self._live.values()):
@@ -160,7 +170,7 @@ class Supervisor:
 
     async def _outcome(self, claim: Claim, live: _LiveRun) -> EndEvent | _Fate:
         if claim.cancelled_by is not None:
-            self.cancel(claim.record.run_id, _as_canceller(claim.cancelled_by))
+            self.cancel(claim.record.run_id, as_canceller(claim.cancelled_by))
         await asyncio.wait([live.work])
         if not live.work.cancelled():
             return live.work.result()
@@ -230,5 +240,6 @@ _STATUS: dict[type[EndEvent], RunStatus] = {
 }
 
 
-def _as_canceller(name: str) -> CancelledBy:
+def as_canceller(name: str) -> CancelledBy:
+    """Who asked, as the end event says it."""
     return "disconnect" if name == "disconnect" else "operator" if name == "operator" else "client"

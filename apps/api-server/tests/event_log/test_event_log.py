@@ -1,11 +1,12 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from joined_store import joined_store
 from thinkpool_pipeline.errors import RunSuperseded
 from thinkpool_pipeline.events import (
     ReasoningDelta,
@@ -22,8 +23,8 @@ from thinkpool_pipeline.protocols import Outcome
 from thinkpool_pipeline.testing.conformance import check_journal
 from thinkpool_pipeline.values import InputFile, Message, Question, RunId, Seq, StepName, Usage
 from thinkpool_server.errors import RunSuspended, StoreUnavailable
-from thinkpool_server.event_log import Claim, EventLog
-from thinkpool_server.event_log.store import StoredRun
+from thinkpool_server.event_log import Claim, EventLog, SqliteStore
+from thinkpool_server.event_log.store import Creation, Store, StoredRun
 from thinkpool_server.runs import FileFacts, RunRecord, Tenant
 
 RUN = RunId("run_a")
@@ -52,19 +53,29 @@ def stored_run(run_id: RunId = RUN, *, arrival: int = 1, tenant: str = "default"
 
 @asynccontextmanager
 async def open_log(path: Path) -> AsyncIterator[EventLog]:
-    log = EventLog(path)
-    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        writing = tasks.create_task(log.run())
-        try:
-            yield log
-        finally:
-            writing.cancel()
-    log.close()
+    async with opened_log(SqliteStore(path)) as log:
+        yield log
 
 
-@pytest.fixture
-async def log(tmp_path: Path) -> AsyncIterator[EventLog]:
-    async with open_log(tmp_path / "log.db") as opened:
+@asynccontextmanager
+async def opened_log(store: Store) -> AsyncIterator[EventLog]:
+    log = EventLog(store)
+    with closing(log):
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+            writing = tasks.create_task(log.run())
+            try:
+                yield log
+            finally:
+                writing.cancel()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EventLog]:
+    if request.param == "sqlite":
+        store: Store = SqliteStore(tmp_path / "log.db")
+    else:
+        store = joined_store(request.getfixturevalue("database_url"))
+    async with opened_log(store) as opened:
         yield opened
 
 
@@ -91,8 +102,8 @@ async def texts(log: EventLog) -> list[RunEvent]:
 
 
 async def test_a_created_run_is_read_back_as_it_was_stored(log: EventLog) -> None:
-    assert await log.create(stored_run(), QUEUED)
-    assert not await log.create(stored_run(arrival=2), QUEUED)
+    assert await log.create(stored_run(), QUEUED) == Creation(arrival=1)
+    assert await log.create(stored_run(arrival=2), QUEUED) == Creation(arrival=None)
     run = await log.get(RUN)
     assert run is not None
     assert run.record.question.text == "why?\ufffd"
@@ -380,17 +391,17 @@ async def test_a_deleted_run_leaves_nothing(log: EventLog) -> None:
     assert not await log.is_live(RUN)
 
 
-async def test_files_go_with_their_run(log: EventLog, tmp_path: Path) -> None:
+async def test_files_go_with_their_run(tmp_path: Path) -> None:
     run = stored_run()
     files = (InputFile(name="a.md", media_type="text/markdown", data_base64="YWE="),)
-    assert await log.create(
-        replace(run, record=replace(run.record, question=replace(run.record.question, files=files))), QUEUED
-    )
-    with sqlite3.connect(tmp_path / "log.db") as other:
-        assert other.execute("SELECT count(*) FROM run_files").fetchone() == (1,)
-        await log.delete(RUN)
-        assert other.execute("SELECT count(*) FROM run_files").fetchone() == (0,)
-    other.close()
+    with_file = replace(run, record=replace(run.record, question=replace(run.record.question, files=files)))
+    async with open_log(tmp_path / "log.db") as log:
+        assert await log.create(with_file, QUEUED)
+        with sqlite3.connect(tmp_path / "log.db") as other:
+            assert other.execute("SELECT count(*) FROM run_files").fetchone() == (1,)
+            await log.delete(RUN)
+            assert other.execute("SELECT count(*) FROM run_files").fetchone() == (0,)
+        other.close()
 
 
 async def test_a_database_that_takes_no_writes_is_reported_and_nothing_is_half_written(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from thinkpool_server.app import create_app
 from thinkpool_server.cli.asked_run import AskedRun
 from thinkpool_server.cli.local_run import open_local_run
 from thinkpool_server.cli.serving import listening_socket, reachable_url, serve
+from thinkpool_server.errors import ReplicaLost
 from thinkpool_server.protocols import Runtime
 from thinkpool_server.runtime import build_runtime
 from thinkpool_server.service_statistics import ToolFigures
@@ -18,6 +19,7 @@ async def serve_runtime(settings: Settings) -> None:
 
     Raises:
         ConfigurationError: a setting does not fit this machine, such as a port or a data directory that is in use.
+        ReplicaLost: the other replicas took this one for dead; a new start gives it a new place.
 
     """
     untaken_seconds = settings.stream_send_timeout_seconds
@@ -29,13 +31,16 @@ async def serve_runtime(settings: Settings) -> None:
                 print("\n".join(greeting(runtime, url)), flush=True)
 
             app = create_app(settings, lambda _: nullcontext(runtime))
-            await serve(app, settings, listener, announce=announce, drain=runtime.drain)
+            await serve(app, settings, listener, announce=announce, drain=runtime.drain, lost=runtime.lost)
+        if runtime.lost.is_set():
+            raise ReplicaLost
 
 
 @asynccontextmanager
 async def open_own_run(settings: Settings, question: str) -> AsyncGenerator[AskedRun]:
-    """A run in this process."""
-    async with build_runtime(settings) as runtime, open_local_run(runtime, question) as run:
+    """A run in this process, whatever replicas there are elsewhere."""
+    alone = settings.model_copy(update={"database_url": None})
+    async with build_runtime(alone) as runtime, open_local_run(runtime, question) as run:
         yield run
 
 
@@ -49,11 +54,17 @@ def greeting(runtime: Runtime, url: str) -> list[str]:
         f"model           {settings.model_name}{endpoint}",
         f"tools           {_tools(runtime.service.statistics().tools)}",
         f"data directory  {settings.data_dir.resolve()}",
+        *([] if settings.database_url is None else [f"database        PostgreSQL; {_replicas(runtime)}"]),
         f"pool            {settings.pipeline_pool_size} pipelines; {settings.max_concurrent_requests} runs at once, "
         f"{settings.max_queued_requests} may wait",
         f"access          {'with a key' if settings.server_api_keys else 'open to whoever reaches it'}",
         f"listening on {url}",
     ]
+
+
+def _replicas(runtime: Runtime) -> str:
+    others = runtime.service.statistics().replicas - 1
+    return f"{others} other {'replica' if others == 1 else 'replicas'}"
 
 
 def _tools(figures: ToolFigures) -> str:

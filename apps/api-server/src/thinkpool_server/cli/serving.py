@@ -1,5 +1,6 @@
 """`thinkpool serve`: one process, one event loop, from the socket to the last goodbye."""
 
+import asyncio
 import gc
 import math
 import os
@@ -66,8 +67,9 @@ async def serve(
     *,
     announce: Callable[[], None],
     drain: Callable[[], None],
+    lost: asyncio.Event,
 ) -> None:
-    """Serves until SIGTERM or SIGINT; a second signal ends the process at once.
+    """Serves until SIGTERM or SIGINT, or until `lost` is set; a second signal ends the process at once.
 
     `announce` is called once requests are answered, `drain` when the first signal has come.
     """
@@ -85,7 +87,11 @@ async def serve(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_seconds),
     )
-    await _Server(config, announce=announce, drain=drain).serve(sockets=[listener])
+    server = _Server(config, announce=announce, drain=drain)
+    async with asyncio.TaskGroup() as tasks:
+        watcher = tasks.create_task(server.end_when(lost))
+        await server.serve(sockets=[listener])
+        watcher.cancel()
 
 
 class _Server(uvicorn.Server):
@@ -93,6 +99,12 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._announce = announce
         self._drain = drain
+
+    async def end_when(self, lost: asyncio.Event) -> None:
+        """Ends as a signal would end it."""
+        await lost.wait()
+        if not self.should_exit:
+            self.handle_exit(signal.SIGTERM, None)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)

@@ -2,6 +2,8 @@
 
 from thinkpool_server.event_log.event_log import EventLog
 from thinkpool_server.event_log.journal import Claim, RunJournal
+from thinkpool_server.event_log.postgres_store import PostgresStore
 from thinkpool_server.event_log.reader import FollowingReader
+from thinkpool_server.event_log.sqlite_store import SqliteStore
 
-__all__ = ["Claim", "EventLog", "FollowingReader", "RunJournal"]
+__all__ = ["Claim", "EventLog", "FollowingReader", "PostgresStore", "RunJournal", "SqliteStore"]

@@ -1,14 +1,13 @@
 """The event log: create runs, claim them, append to them, read them, follow them.
 
-Everything that writes goes through one group commit; everything that reads is woken by what was committed.
+Everything that writes goes through one group commit; everything that reads is woken by what was committed, here or, as
+the notices say, by another replica.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from thinkpool_pipeline.draft import torn_steps
@@ -19,9 +18,11 @@ from thinkpool_pipeline.values import RunId, Seq
 from thinkpool_server.errors import StoreUnavailable
 from thinkpool_server.event_log.group_commit import GroupCommit
 from thinkpool_server.event_log.journal import Claim, RunJournal
+from thinkpool_server.event_log.notices import Appended, Deleted, Notice
 from thinkpool_server.event_log.reader import FollowingReader
-from thinkpool_server.event_log.store import Append, Store, StoredRun
+from thinkpool_server.event_log.store import Append, Creation, Crowd, Refuse, Store, StoredRun, WriteStore
 from thinkpool_server.event_log.topic import Topic
+from thinkpool_server.replicas.lease import UNLIMITED, Lease
 from thinkpool_server.runs import RunRecord, RunStatus, Tenant
 
 T = TypeVar("T")
@@ -30,6 +31,18 @@ TICK_SECONDS = 0.05
 """How long deltas are gathered. All journals flush on the same tick, so that they share its commit."""
 
 _READING_THREADS = 2
+_CREATE_SECONDS = 5.0
+_MOST_LAG_SECONDS = 1.0
+_CATCH_UP_RETRY_SECONDS = 0.25
+
+
+def _refuse_none(crowd: Crowd) -> None:
+    """Has room for everybody."""
+
+
+def _pass_over(told: "asyncio.Future[None]") -> None:
+    """Leaves it at that: a notice is a hint, and the database says for itself that it is away."""
+    told.exception()
 
 
 def _ignore(record: RunRecord, event: RunEvent) -> None:
@@ -37,18 +50,27 @@ def _ignore(record: RunRecord, event: RunEvent) -> None:
 
 
 class EventLog:
-    """The record of all runs, in one SQLite database."""
+    """The record of all runs, in one database."""
 
-    def __init__(self, path: Path, *, observe: Callable[[RunRecord, RunEvent], None] = _ignore) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        lease: Lease = UNLIMITED,
+        observe: Callable[[RunRecord, RunEvent], None] = _ignore,
+    ) -> None:
         self.is_draining = False
+        self.lease = lease
         self.observe = observe
         self._draining_since = 0.0
-        self._store = Store(path)
+        self._store = store
         self._commits = GroupCommit(self._store)
         self._reading = ThreadPoolExecutor(max_workers=_READING_THREADS, thread_name_prefix="event-log-reader")
         self._topics: dict[RunId, Topic] = {}
         self._to_flush: set[RunJournal] = set()
         self._is_tick_set = False
+        self._behind: dict[RunId, int] = {}
+        self._is_behind = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<EventLog [{len(self._topics)} topics, {self.open_readers} readers]>"
@@ -65,8 +87,8 @@ class EventLog:
 
     @property
     def is_writable(self) -> bool:
-        """Whether the newest commit went through."""
-        return self._commits.is_writable
+        """Whether the newest commit went through, and none waits for the database."""
+        return self._store.is_writable
 
     @property
     def open_readers(self) -> int:
@@ -74,8 +96,10 @@ class EventLog:
         return sum(topic.readers for topic in self._topics.values())
 
     async def run(self) -> None:
-        """Commits until cancelled; the log's other functions need it running."""
-        await self._commits.run()
+        """Commits, and follows what other replicas commit, until cancelled; the log's other functions need it."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._commits.run())
+            tasks.create_task(self._catch_up())
 
     async def flush(self) -> None:
         """Returns when everything that was appended before is committed."""
@@ -97,27 +121,40 @@ class EventLog:
 
     # -- runs --------------------------------------------------------------------------------------------------------
 
-    def create(self, run: StoredRun, first: RunEvent) -> "asyncio.Future[bool]":
-        """Whether the run is new; then it is stored with its first event. Goes on when the caller leaves.
+    def create(self, run: StoredRun, first: RunEvent, refuse: Refuse = _refuse_none) -> "asyncio.Future[Creation]":
+        """What became of the run: a new one is stored with its first event. Goes on when the caller leaves.
 
         Raises:
-            StoreUnavailable: in the future; the run is not stored.
+            StoreUnavailable: in the future, within seconds; the run is not stored.
 
         """
+        created: asyncio.Future[Creation] = asyncio.get_running_loop().create_future()
+        if self.lag_seconds > _MOST_LAG_SECONDS:
+            created.set_exception(StoreUnavailable())
+            return created
         batch = Append(run_id=run.record.run_id, epoch=0, events=((first.type, encode(first)),))
-        created: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
-        def insert(store: Store) -> bool:
-            return store.insert_run(run) and store.append(batch) is not None
+        def insert(store: WriteStore) -> Creation:
+            if created.done():
+                return Creation(arrival=None)
+            creation = store.insert_run(run, refuse)
+            if creation.is_new:
+                store.append(batch)
+            return creation
 
-        def settle(committed: "asyncio.Future[bool]") -> None:
-            if committed.exception() is not None:
+        def settle(committed: "asyncio.Future[Creation]") -> None:
+            patience.cancel()
+            if created.done():
+                if committed.exception() is None and committed.result().is_new:
+                    self._commits.submit(lambda store: store.delete(run.record.run_id))  # nobody knows of it
+            elif committed.exception() is not None:
                 created.set_exception(StoreUnavailable())
-                return
-            if committed.result():
-                self.observe(run.record, first)
-            created.set_result(committed.result())
+            else:
+                if committed.result().is_new:
+                    self.observe(run.record, first)
+                created.set_result(committed.result())
 
+        patience = asyncio.get_running_loop().call_later(_CREATE_SECONDS, _give_up, created)
         self._commits.submit(insert).add_done_callback(settle)
         return created
 
@@ -155,7 +192,7 @@ class EventLog:
 
     async def expire(self, *, ended_before: float, most: int) -> list[RunId]:
         """Deletes runs that ended before then, at most so many; which there were."""
-        return await self._write(lambda store: store.expire(ended_before, most))
+        return await self._read(partial(self._store.expire, ended_before, most))
 
     async def get(self, run_id: RunId) -> StoredRun | None:
         """The run, or None."""
@@ -236,6 +273,27 @@ class EventLog:
         if not topic.readers and self._topics.get(run_id) is topic:
             del self._topics[run_id]
 
+    # -- other replicas ----------------------------------------------------------------------------------------------
+
+    def tell_others(self, notice: Notice) -> None:
+        """Tells the other replicas, with the next commit."""
+        self._commits.submit(lambda store: store.tell(notice)).add_done_callback(_pass_over)
+
+    def note(self, notice: Notice) -> None:
+        """Takes in what another replica tells of its runs' events."""
+        if isinstance(notice, Appended):
+            self._fall_behind(notice.run_id, notice.after)
+        elif isinstance(notice, Deleted) and notice.run_id in self._topics:
+            self._topics[notice.run_id].end()
+
+    def note_gap(self) -> None:
+        """Looks after every run that is read here: notices may have been missed."""
+        for run_id, topic in tuple(self._topics.items()):
+            if topic.last_seq is None:
+                topic.wake()
+            else:
+                self._fall_behind(run_id, topic.last_seq)
+
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
@@ -253,14 +311,38 @@ class EventLog:
         if events and topic is not None:
             topic.publish(events)
 
-    async def _write(self, operation: Callable[[Store], T]) -> T:
-        try:
-            return await self._commits.submit(operation)
-        except sqlite3.Error as error:
-            raise StoreUnavailable from error
+    async def _catch_up(self) -> None:
+        """Publishes what other replicas appended, for those who read it here; notices that come meanwhile gather."""
+        while True:
+            await self._is_behind.wait()
+            self._is_behind.clear()
+            behind, self._behind = self._behind, {}
+            topics = {run_id: self._topics[run_id] for run_id in behind if run_id in self._topics}
+            places = {
+                run_id: behind[run_id] if topic.last_seq is None else topic.last_seq for run_id, topic in topics.items()
+            }
+            try:
+                found = await self._read(partial(self._store.read_behind, places))
+            except StoreUnavailable:
+                await asyncio.sleep(_CATCH_UP_RETRY_SECONDS)
+                for run_id, after in behind.items():
+                    self._fall_behind(run_id, after)
+                continue
+            for run_id, events in found.items():
+                topics[run_id].publish(events)
+
+    def _fall_behind(self, run_id: RunId, after: int) -> None:
+        if self.readers_of(run_id):
+            self._behind[run_id] = min(after, self._behind.get(run_id, after))
+            self._is_behind.set()
+
+    async def _write(self, operation: Callable[[WriteStore], T]) -> T:
+        return await self._commits.submit(operation)
 
     async def _read(self, query: Callable[[], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._reading, query)
-        except sqlite3.Error as error:
-            raise StoreUnavailable from error
+        return await asyncio.get_running_loop().run_in_executor(self._reading, query)
+
+
+def _give_up(created: "asyncio.Future[Creation]") -> None:
+    if not created.done():
+        created.set_exception(StoreUnavailable())

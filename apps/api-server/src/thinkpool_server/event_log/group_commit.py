@@ -5,24 +5,23 @@ writes at the moment, and nobody waits for a timer.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from thinkpool_server.event_log.store import Store
+from thinkpool_server.errors import StoreUnavailable
+from thinkpool_server.event_log.store import Operation, Store, WriteStore
 
 T = TypeVar("T")
 
-_Operation = Callable[[Store], Any]
-_Entry = tuple[_Operation, "asyncio.Future[Any]"]
+_Entry = tuple[Operation, "asyncio.Future[Any]"]
 
 
 class GroupCommit:
     """Runs write operations on a store, grouped into transactions, on one thread of its own.
 
     An operation is a plain function of the store. When the database refuses (disk full, locked), every operation of the
-    transaction fails with `sqlite3.Error` and none is written.
+    transaction fails with `StoreUnavailable` and none is written.
     """
 
     def __init__(self, store: Store) -> None:
@@ -31,8 +30,6 @@ class GroupCommit:
         self._wake = asyncio.Event()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event-log-writer")
         self._oldest_at: float | None = None
-        self.is_writable = True
-        """Whether the newest commit went through."""
 
     def __repr__(self) -> str:
         return f"<GroupCommit [{len(self._waiting)} waiting]>"
@@ -42,7 +39,7 @@ class GroupCommit:
         """How long the oldest operation that is not committed has waited; 0 when there is none."""
         return 0.0 if self._oldest_at is None else asyncio.get_running_loop().time() - self._oldest_at
 
-    def submit(self, operation: Callable[[Store], T]) -> "asyncio.Future[T]":
+    def submit(self, operation: Callable[[WriteStore], T]) -> "asyncio.Future[T]":
         """The operation's result, once it is committed."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -64,19 +61,15 @@ class GroupCommit:
                 await loop.run_in_executor(self._executor, self._commit, loop, batch)
                 self._oldest_at = taken_at if self._waiting else None
         finally:
+            self._store.stop_waiting()
             self._executor.shutdown()
 
     def _commit(self, loop: asyncio.AbstractEventLoop, batch: list[_Entry]) -> None:
         try:
-            self._store.begin()
-            results = [operation(self._store) for operation, _ in batch]
-            self._store.commit()
-        except sqlite3.Error as error:
-            self.is_writable = False
-            self._store.rollback()
+            results = self._store.write([operation for operation, _ in batch])
+        except StoreUnavailable as error:
             loop.call_soon_threadsafe(_fail, batch, error)
         else:
-            self.is_writable = True
             loop.call_soon_threadsafe(_settle, batch, results)
 
 
@@ -86,7 +79,7 @@ def _settle(batch: list[_Entry], results: list[Any]) -> None:
             future.set_result(result)
 
 
-def _fail(batch: list[_Entry], error: sqlite3.Error) -> None:
+def _fail(batch: list[_Entry], error: StoreUnavailable) -> None:
     for _, future in batch:
         if not future.done():
             future.set_exception(error)

@@ -5,7 +5,6 @@ was emitted before an event is committed before it or with it.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
@@ -27,6 +26,7 @@ from thinkpool_pipeline.values import RunId, StepName
 
 from thinkpool_server.errors import RunSuspended, StoreUnavailable
 from thinkpool_server.event_log.store import Append
+from thinkpool_server.replicas.lease import Lease
 from thinkpool_server.runs import RunRecord
 
 T = TypeVar("T")
@@ -36,6 +36,8 @@ class JournalLog(Protocol):
     """What a journal needs of the log it belongs to."""
 
     is_draining: bool
+    lease: Lease
+    """Without which no step is begun."""
 
     def submit(self, batch: Append) -> "asyncio.Future[tuple[StoredEvent, ...] | None]":
         """The batch's stored events once committed; None when it was fenced."""
@@ -122,6 +124,7 @@ class RunJournal:
         Raises:
             RunSuperseded: another owner has the run.
             RunSuspended: the server is going down; the step was not begun.
+            ReplicaLost: the other replicas have taken the run.
             StoreUnavailable: the database does not take writes.
 
         """
@@ -134,6 +137,7 @@ class RunJournal:
             raise RunSuperseded
         if self._is_broken:
             raise StoreUnavailable
+        await self._log.lease.confirmed()
         outcome = await run()
         self._close_delta()
         for event in outcome.events:
@@ -164,10 +168,7 @@ class RunJournal:
     async def _committed(
         self, *, steps: tuple[tuple[str, bytes], ...] = (), end_status: str | None = None
     ) -> tuple[StoredEvent, ...] | None:
-        try:
-            return await self._submit(steps=steps, end_status=end_status)
-        except sqlite3.Error as error:
-            raise StoreUnavailable from error
+        return await self._submit(steps=steps, end_status=end_status)
 
     def _submit(
         self, *, steps: tuple[tuple[str, bytes], ...] = (), end_status: str | None = None

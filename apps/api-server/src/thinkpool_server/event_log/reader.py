@@ -1,15 +1,19 @@
 """Reading a run's events from any place on: the past from the store, the present from the topic, then the end."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol, Self
 
 from thinkpool_pipeline.events import StoredEvent
 from thinkpool_pipeline.values import RunId, Seq
 
+from thinkpool_server.errors import StoreUnavailable
 from thinkpool_server.event_log.topic import Topic
 
 PAGE_EVENTS = 500
 """How many events are read from the store at once."""
+
+RETRY_SECONDS = 0.25
 
 
 class ReaderLog(Protocol):
@@ -85,11 +89,21 @@ class FollowingReader:
     async def _stored(self) -> tuple[StoredEvent, ...]:
         batch = self._topic.since(self._after)
         if batch is None:
-            batch = await self._log.read(self._run_id, after=self._after, most=PAGE_EVENTS)
+            batch = await self._past()
         if batch:
             self._after = batch[-1].seq
             self._is_done = batch[-1].is_end
         return batch
+
+    async def _past(self) -> tuple[StoredEvent, ...]:
+        """What the store has; a database that is away for a while is waited for."""
+        while True:
+            try:
+                return await self._log.read(self._run_id, after=self._after, most=PAGE_EVENTS)
+            except StoreUnavailable:
+                if self._log.is_draining:
+                    return ()
+                await asyncio.sleep(RETRY_SECONDS)
 
     def _told(self) -> tuple[StoredEvent, ...]:
         transient = self._topic.transient

@@ -30,8 +30,19 @@ class Topic:
     def __repr__(self) -> str:
         return f"<Topic [{len(self._tail)} events, {self.readers} readers, {len(self._waiters)} waiting]>"
 
+    @property
+    def last_seq(self) -> int | None:
+        """The place of the newest event; None when it knows none."""
+        return self._tail[-1].seq if self._tail else None
+
     def publish(self, events: tuple[StoredEvent, ...]) -> None:
-        """Adds committed events, in order."""
+        """Adds committed events, in order and without gaps; those that it has already are passed over."""
+        if self._tail:
+            events = events[max(0, self._tail[-1].seq + 1 - events[0].seq) :]
+            if not events:
+                return
+            if events[0].seq > self._tail[-1].seq + 1:
+                self._tail.clear()  # what is missing between is in the store
         self._tail.extend(events)
         if len(self._tail) > TAIL_EVENTS:
             del self._tail[: len(self._tail) - TAIL_EVENTS // 2]

@@ -21,8 +21,14 @@ _OPTIONS: Final[dict[str, Any]] = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 11_000,  # milliseconds: as long as the keepalives take
+    "target_session_attrs": "read-write",  # after a fail-over, the new primary and not what is left of the old one
     "autocommit": True,
 }
+_SESSION: Final = """
+SET idle_in_transaction_session_timeout = '5s';
+SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3
+"""
+"""So that a frozen or vanished replica lets go of its locks within seconds."""
 
 
 def connect(url: str, *, purpose: str) -> Connection:
@@ -32,12 +38,16 @@ def connect(url: str, *, purpose: str) -> Connection:
         psycopg.OperationalError: the server cannot be reached, or refuses.
 
     """
-    return psycopg.connect(url, application_name=f"thinkpool {purpose}", **_OPTIONS)
+    connection = psycopg.connect(url, application_name=f"thinkpool {purpose}", **_OPTIONS)
+    connection.execute(_SESSION)
+    return connection
 
 
 async def connect_async(url: str, *, purpose: str) -> AsyncConnection[tuple[Any, ...]]:
     """As `connect`, for use on the event loop."""
-    return await AsyncConnection.connect(url, application_name=f"thinkpool {purpose}", **_OPTIONS)
+    connection = await AsyncConnection.connect(url, application_name=f"thinkpool {purpose}", **_OPTIONS)
+    await connection.execute(_SESSION)
+    return connection
 
 
 def check_sessions(url: str) -> None:

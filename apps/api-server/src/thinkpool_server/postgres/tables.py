@@ -5,7 +5,7 @@ takes the numbers and inserts. A former owner's finds no row, and nothing of its
 
 `replicas` has a row for each live process. `last_commit` is written by each of its transactions, so that after a lost
 connection it can tell whether its last one was committed; a replica whose row is gone was declared dead, and none of
-its writes goes through any more.
+its writes goes through any more. `deployment` names the whole of it to other services.
 """
 
 from typing import Final, LiteralString
@@ -63,4 +63,6 @@ CREATE TABLE thinkpool.replicas (
     seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     last_commit bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
+CREATE TABLE thinkpool.deployment (id text NOT NULL);
+INSERT INTO thinkpool.deployment VALUES ('thinkpool-' || replace(gen_random_uuid()::text, '-', ''));
 """

@@ -30,6 +30,7 @@ async def health(runtime: CurrentRuntime) -> Response:
         "limiter": {"held": figures.limiter.held, "total": figures.limiter.total},
         "open_streams": figures.open_streams,
         "engine": figures.engine,
+        "replicas": figures.replicas,
         "models": list(runtime.model_names),
         "tools": list(figures.tools.offered),
         "tools_missing": dict(figures.tools.missing),

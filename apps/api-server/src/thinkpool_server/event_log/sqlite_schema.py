@@ -1,4 +1,4 @@
-"""The event log's tables, and the statements that read and write them.
+"""The event log's tables in SQLite, and the statements that read and write them.
 
 `runs.last_seq` numbers a run's events and `runs.epoch` fences them: an append is one UPDATE that checks the epoch and
 takes the numbers, then the INSERTs. A former owner's UPDATE finds no row, and nothing of its batch is written.
@@ -6,6 +6,8 @@ takes the numbers, then the INSERTs. A former owner's UPDATE finds no row, and n
 `run_files` has the files that came with a question, apart from the rest, which is read far more often; `facts` says
 what is told of them.
 """
+
+from thinkpool_server.event_log.rows import COLUMNS
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -57,10 +59,7 @@ CREATE TABLE IF NOT EXISTS expired_runs (
 ) WITHOUT ROWID;
 """
 
-RUN_COLUMNS = (
-    "run_id, tenant, status, origin, priority, arrival, is_foreground, fingerprint, question, metadata,"
-    " created_at, started_at, finished_at, epoch, last_seq, cancelled_by"
-)
+RUN_COLUMNS = ", ".join(COLUMNS)
 
 INSERT_RUN = f"INSERT INTO runs ({RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- constants only
 
@@ -82,3 +81,5 @@ INSERT_EVENT = "INSERT INTO run_events (run_id, seq, epoch, type, data, at) VALU
 INSERT_STEP = "INSERT INTO run_steps (run_id, name, epoch, value) VALUES (?, ?, ?, ?)"
 
 INSERT_FILES = "INSERT INTO run_files (run_id, facts, files) VALUES (?, ?, ?)"
+
+EXPIRED = "SELECT run_id, tenant FROM runs WHERE finished_at < ? ORDER BY finished_at LIMIT ?"

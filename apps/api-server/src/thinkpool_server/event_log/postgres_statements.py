@@ -1,0 +1,109 @@
+"""What the event log says to PostgreSQL. `postgres.tables` has the tables."""
+
+from typing import Final, LiteralString
+
+NOTIFY: Final[LiteralString] = "SELECT pg_notify(%s, %s)"
+
+MARK_COMMIT: Final[LiteralString] = """
+UPDATE thinkpool.replicas SET last_commit = %s, seen_at = clock_timestamp() WHERE executor = %s AND last_commit < %s
+"""
+
+CROWD: Final[LiteralString] = """
+SELECT tenant, count(*) FILTER (WHERE status <> 'queued'), count(*) FILTER (WHERE status = 'queued')
+FROM thinkpool.runs WHERE finished_at IS NULL GROUP BY tenant
+"""
+
+_COLUMNS: Final[LiteralString] = (
+    "run_id, tenant, status, origin, priority, arrival, is_foreground, fingerprint, question, metadata,"
+    " created_at, started_at, finished_at, epoch, last_seq, cancelled_by"
+)
+
+INSERT_RUN: Final[LiteralString] = (
+    "INSERT INTO thinkpool.runs (" + _COLUMNS + ") SELECT run_id, tenant, status, origin, priority,"
+    " nextval('thinkpool.arrivals'), is_foreground, fingerprint, question, metadata, created_at, started_at,"
+    " finished_at, epoch, last_seq, cancelled_by FROM (VALUES (%s, %s, %s, %s, %s::integer, %s, %s, %s, %s::bytea,"
+    " %s::bytea, %s::double precision, %s::double precision, %s::double precision, %s::integer, %s::integer, %s::text))"
+    " AS run (" + _COLUMNS + ") ON CONFLICT (run_id) DO NOTHING RETURNING arrival"
+)
+
+INSERT_FILES: Final[LiteralString] = "INSERT INTO thinkpool.run_files (run_id, facts, files) VALUES (%s, %s, %s)"
+
+CLAIM_RUN: Final[LiteralString] = (
+    "UPDATE thinkpool.runs SET epoch = epoch + 1, status = 'running', started_at = coalesce(started_at, %s)"
+    " WHERE run_id = %s AND finished_at IS NULL RETURNING " + _COLUMNS
+)
+
+_TAKEN: Final[LiteralString] = """
+WITH taken AS (
+    UPDATE thinkpool.runs SET
+        last_seq = last_seq + %s,
+        status = coalesce(%s::text, status),
+        finished_at = CASE WHEN %s::text IS NULL THEN NULL ELSE %s::double precision END
+    WHERE run_id = %s AND epoch = %s AND finished_at IS NULL RETURNING last_seq
+)"""
+
+_STEPS: Final[LiteralString] = """, steps AS (
+    INSERT INTO thinkpool.run_steps (run_id, name, epoch, value)
+    SELECT %s, step.name, %s, step.value FROM taken, unnest(%s::text[], %b::bytea[]) AS step (name, value)
+)
+SELECT last_seq FROM taken
+"""
+
+APPEND: Final[LiteralString] = (
+    _TAKEN
+    + """, events AS (
+    INSERT INTO thinkpool.run_events (run_id, seq, epoch, type, data, at)
+    SELECT %s, taken.last_seq - %s + event.place, %s, event.type, event.data, %s
+    FROM taken, unnest(%s::text[], %b::bytea[]) WITH ORDINALITY AS event (type, data, place)
+)"""
+    + _STEPS
+)
+
+APPEND_STEPS: Final[LiteralString] = _TAKEN + _STEPS
+
+REQUEST_CANCEL: Final[LiteralString] = (
+    "UPDATE thinkpool.runs SET cancelled_by = coalesce(cancelled_by, %s) WHERE run_id = %s AND finished_at IS NULL"
+)
+
+DELETE_RUNS: Final[tuple[LiteralString, ...]] = (
+    "DELETE FROM thinkpool.run_events WHERE run_id = ANY(%s)",
+    "DELETE FROM thinkpool.run_steps WHERE run_id = ANY(%s)",
+    "DELETE FROM thinkpool.run_files WHERE run_id = ANY(%s)",
+    "DELETE FROM thinkpool.runs WHERE run_id = ANY(%s)",
+)
+
+EXPIRED: Final[LiteralString] = (
+    "SELECT run_id, tenant FROM thinkpool.runs WHERE finished_at < %s ORDER BY finished_at LIMIT %s"
+    " FOR UPDATE SKIP LOCKED"
+)
+
+REMEMBER_EXPIRED: Final[LiteralString] = (
+    "INSERT INTO thinkpool.expired_runs (run_id, tenant, at) SELECT run.id, run.tenant, %s"
+    " FROM unnest(%s::text[], %s::text[]) AS run (id, tenant) ON CONFLICT DO NOTHING"
+)
+
+RUNS: Final[LiteralString] = (
+    "SELECT (SELECT facts FROM thinkpool.run_files WHERE run_files.run_id = runs.run_id), "
+    + _COLUMNS
+    + " FROM thinkpool.runs"
+)
+
+LIST_RUNS: Final[LiteralString] = (
+    RUNS
+    + """
+WHERE tenant = %(tenant)s AND (%(before)s::bigint IS NULL OR arrival < %(before)s)
+    AND (%(status)s::text IS NULL OR status = %(status)s)
+ORDER BY arrival DESC LIMIT %(most)s
+"""
+)
+
+READ: Final[LiteralString] = (
+    "SELECT seq, type, data, at FROM thinkpool.run_events WHERE run_id = %s AND seq > %s ORDER BY seq LIMIT %s"
+)
+
+READ_BEHIND: Final[LiteralString] = """
+SELECT event.run_id, event.seq, event.type, event.data, event.at
+FROM unnest(%s::text[], %s::integer[]) AS place (run_id, after)
+JOIN thinkpool.run_events AS event ON event.run_id = place.run_id AND event.seq > place.after
+ORDER BY event.run_id, event.seq
+"""

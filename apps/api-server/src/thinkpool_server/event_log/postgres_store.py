@@ -1,0 +1,308 @@
+"""The event log in PostgreSQL, for any number of replicas: one writing connection, one reading connection a thread.
+
+A database that goes away is waited for: what was to be written is written when it is back, once. Each transaction
+leaves its number in the replica's row, so that a commit whose answer was lost is found done or not done, never done
+twice. A replica whose row is gone was taken for dead, and writes nothing any more.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final, LiteralString, TypeVar, cast
+
+import psycopg
+from psycopg import errors
+from thinkpool_pipeline.codec import to_json
+from thinkpool_pipeline.events import StoredEvent
+from thinkpool_pipeline.values import RunId, Seq
+
+from thinkpool_server.errors import ReplicaLost, StoreUnavailable
+from thinkpool_server.event_log import postgres_statements as sql
+from thinkpool_server.event_log.notices import (
+    CHANNEL,
+    Accepted,
+    Appended,
+    CancelAsked,
+    Deleted,
+    Notice,
+    Started,
+    pack,
+)
+from thinkpool_server.event_log.rows import from_row, to_row, with_facts, with_files
+from thinkpool_server.event_log.store import Append, Creation, Crowd, Operation, Refuse, StoredRun
+from thinkpool_server.postgres.connection import Connection, connect
+from thinkpool_server.runs import Tenant, file_facts
+
+T = TypeVar("T")
+
+QUEUE_LOCK: Final = 7_463_205_114
+"""Held by the transactions that accept runs: so their bound is exact, and the order of arrival that of the commits."""
+
+_RETRY_SECONDS = 0.05
+_RETRY_MOST_SECONDS = 0.5
+_CONFLICTS = (errors.DeadlockDetected, errors.SerializationFailure)
+
+
+class PostgresStore:
+    """Implements `Store` and `WriteStore` for one replica, whose row in `replicas` must be there."""
+
+    def __init__(self, url: str, executor: str) -> None:
+        self._url = url
+        self._executor = executor
+        self._writer: Connection | None = None
+        self._number = 0
+        self._notices: list[Notice] = []
+        self._crowd: Crowd | None = None
+        self._is_lost = False
+        self._given_up = threading.Event()
+        self._local = threading.local()
+        self._others: list[Connection] = []
+        self.is_writable = True
+        """Whether the newest write went through, and none waits for the database."""
+
+    def __repr__(self) -> str:
+        return f"<PostgresStore of {self._executor}>"
+
+    def stop_waiting(self) -> None:
+        """Makes a `write` that waits for a lost database give up, and every later one too. Callable from anywhere."""
+        self._given_up.set()
+
+    def close(self) -> None:
+        """Closes every connection."""
+        for connection in (*self._others, *([] if self._writer is None else [self._writer])):
+            connection.close()
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def write(self, operations: Sequence[Operation]) -> list[Any]:
+        """The operations' results, in order; all of them committed together, or none.
+
+        Waits for a database that is away.
+
+        Raises:
+            ReplicaLost: the others took this replica for dead.
+            StoreUnavailable: the database refuses, as on a full disk; or it is away, and nobody waits any more.
+
+        """
+        self._number += 1
+        results: list[Any] = []
+        delay_seconds = _RETRY_SECONDS
+        while not self._is_lost:
+            try:
+                connection = self._open_writer()
+                with connection.transaction():
+                    if not self._begin(connection):
+                        break
+                    results = [operation(self) for operation in operations]
+                    for payload in pack(self._executor, self._notices):
+                        connection.execute(sql.NOTIFY, (CHANNEL, payload))
+            except _CONFLICTS:
+                continue
+            except psycopg.Error as error:
+                self.is_writable = False
+                if not self._is_away() or self._given_up.wait(delay_seconds):
+                    raise StoreUnavailable from error
+                delay_seconds = min(2 * delay_seconds, _RETRY_MOST_SECONDS)
+            else:
+                break
+        if self._is_lost:
+            raise ReplicaLost
+        self.is_writable = True
+        return results
+
+    def insert_run(self, run: StoredRun, refuse: Refuse) -> Creation:
+        """Stores a run, unless there is one of this id or `refuse` says no; its arrival number is given here."""
+        if self._one("SELECT 1 FROM thinkpool.runs WHERE run_id = %s", run.record.run_id) is not None:
+            return Creation(arrival=None)
+        refusal = refuse(self._current_crowd())
+        if refusal is not None:
+            return Creation(arrival=None, refusal=refusal)
+        row = to_row(run)
+        created = self._one(sql.INSERT_RUN, *row)
+        if created is None:
+            return Creation(arrival=None)
+        record = run.record
+        if files := record.question.files:
+            self._execute(sql.INSERT_FILES, record.run_id, to_json(file_facts(files)), to_json(files))
+        self._crowd = _joined(self._current_crowd(), record.tenant)
+        self._notices.append(Accepted(record.run_id, record.tenant, record.priority, created[0], at=record.created_at))
+        return Creation(arrival=created[0])
+
+    def claim(self, run_id: RunId) -> StoredRun | None:
+        """Raises the run's epoch; None when the run has ended or never was. Its question has its files."""
+        row = self._one(sql.CLAIM_RUN, time.time(), run_id)
+        if row is None:
+            return None
+        self._notices.append(Started(run_id))
+        run = from_row(row)
+        files = self._one("SELECT facts, files FROM thinkpool.run_files WHERE run_id = %s", run_id)
+        return run if files is None else with_files(with_facts(run, files[0]), files[1])
+
+    def append(self, batch: Append) -> tuple[StoredEvent, ...] | None:
+        """The events with their numbers; None, with nothing written, when the epoch is old or the run has ended."""
+        now = time.time()
+        row = self._one(
+            sql.APPEND if batch.events else sql.APPEND_STEPS,
+            *(len(batch.events), batch.end_status, batch.end_status, now, batch.run_id, batch.epoch),
+            *((batch.run_id, len(batch.events), batch.epoch, now) if batch.events else ()),
+            *(([kind for kind, _ in batch.events], [data for _, data in batch.events]) if batch.events else ()),
+            *(batch.run_id, batch.epoch, [name for name, _ in batch.steps], [value for _, value in batch.steps]),
+        )
+        if row is None:
+            return None
+        after = row[0] - len(batch.events)
+        if batch.events:
+            self._notices.append(Appended(batch.run_id, after, row[0], batch.end_status is not None))
+        return tuple(
+            StoredEvent(seq=Seq(after + place), type=kind, data=data, at=now)
+            for place, (kind, data) in enumerate(batch.events, start=1)
+        )
+
+    def request_cancel(self, run_id: RunId, by: str) -> None:
+        """Remembers that the run is to be cancelled; the first asker counts."""
+        self._execute(sql.REQUEST_CANCEL, by, run_id)
+        self._notices.append(CancelAsked(run_id, by))
+
+    def delete(self, run_id: RunId) -> None:
+        """Deletes the run with all of its record."""
+        for statement in sql.DELETE_RUNS:
+            self._execute(statement, [run_id])
+        self._notices.append(Deleted(run_id))
+
+    def tell(self, notice: Notice) -> None:
+        """Tells the other replicas."""
+        self._notices.append(notice)
+
+    # -- how ---------------------------------------------------------------------------------------------------------
+
+    def _begin(self, connection: Connection) -> bool:
+        """Marks the transaction as this write's; False when it was committed before, or the replica is lost."""
+        self._notices, self._crowd = [], None
+        if connection.execute(sql.MARK_COMMIT, (self._number, self._executor, self._number)).rowcount:
+            return True
+        row = connection.execute("SELECT 1 FROM thinkpool.replicas WHERE executor = %s", (self._executor,)).fetchone()
+        self._is_lost = row is None
+        return False
+
+    def _open_writer(self) -> Connection:
+        if self._writer is None:
+            self._writer = connect(self._url, purpose="event log")
+        return self._writer
+
+    def _is_away(self) -> bool:
+        """Whether it is the connection that failed; then it is given up."""
+        if self._writer is None:
+            return True
+        if not self._writer.closed:
+            return False
+        self._writer.close()
+        self._writer = None
+        return True
+
+    def _current_crowd(self) -> Crowd:
+        if self._crowd is None:
+            self._execute("SELECT pg_advisory_xact_lock(%s)", QUEUE_LOCK)
+            counts = self._all(sql.CROWD)
+            self._crowd = Crowd(
+                executing=sum(executing for _, executing, _ in counts),
+                waiting={Tenant(tenant): waiting for tenant, _, waiting in counts},
+            )
+        return self._crowd
+
+    def _execute(self, statement: LiteralString, *values: Any) -> psycopg.Cursor[tuple[Any, ...]]:
+        return cast("Connection", self._writer).execute(statement, values)
+
+    def _one(self, statement: LiteralString, *values: Any) -> tuple[Any, ...] | None:
+        return self._execute(statement, *values).fetchone()
+
+    def _all(self, statement: LiteralString, *values: Any) -> list[tuple[Any, ...]]:
+        return self._execute(statement, *values).fetchall()
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def expire(self, ended_before: float, most: int) -> list[RunId]:
+        """Deletes runs that ended before then, at most so many; which there were. Holds up no writer."""
+
+        def delete(connection: Connection) -> list[RunId]:
+            with connection.transaction():
+                rows = connection.execute(sql.EXPIRED, (ended_before, most)).fetchall()
+                run_ids = [run_id for run_id, _ in rows]
+                for statement in sql.DELETE_RUNS:
+                    connection.execute(statement, (run_ids,))
+                connection.execute(sql.REMEMBER_EXPIRED, (time.time(), run_ids, [tenant for _, tenant in rows]))
+                connection.execute("DELETE FROM thinkpool.expired_runs WHERE at < %s", (ended_before,))
+            return [RunId(run_id) for run_id in run_ids]
+
+        return self._query(delete)
+
+    def get(self, run_id: RunId) -> StoredRun | None:
+        """The run, or None."""
+        runs = self._runs(sql.RUNS + " WHERE run_id = %s", (run_id,))
+        return runs[0] if runs else None
+
+    def is_expired(self, run_id: RunId, tenant: Tenant) -> bool:
+        """Whether the tenant had such a run, past its retention."""
+        statement = "SELECT 1 FROM thinkpool.expired_runs WHERE run_id = %s AND tenant = %s"
+        return bool(self._rows(statement, (run_id, tenant)))
+
+    def unfinished(self) -> list[StoredRun]:
+        """Every run that has not ended, in order of arrival."""
+        return self._runs(sql.RUNS + " WHERE finished_at IS NULL ORDER BY arrival", ())
+
+    def last_arrival(self) -> int:
+        """The newest run's place in the order of acceptance; 0 when there is none."""
+        return self._rows("SELECT coalesce(max(arrival), 0) FROM thinkpool.runs", ())[0][0]
+
+    def list_runs(self, tenant: Tenant, *, before: int | None, status: str | None, most: int) -> list[StoredRun]:
+        """The tenant's runs that arrived before `before`, newest first."""
+        return self._runs(sql.LIST_RUNS, {"tenant": tenant, "before": before, "status": status, "most": most})
+
+    def read(self, run_id: RunId, *, after: int, most: int) -> tuple[StoredEvent, ...]:
+        """Events after this place, in order; all of them when `most` is negative."""
+        rows = self._rows(sql.READ, (run_id, after, None if most < 0 else most))
+        return tuple(StoredEvent(seq=Seq(seq), type=kind, data=data, at=at) for seq, kind, data, at in rows)
+
+    def read_behind(self, places: Mapping[RunId, int]) -> dict[RunId, tuple[StoredEvent, ...]]:
+        """The events of several runs, each after its place, in order."""
+        rows = self._rows(sql.READ_BEHIND, (list(places), list(places.values())))
+        return {
+            run_id: tuple(StoredEvent(seq=Seq(seq), type=kind, data=data, at=at) for _, seq, kind, data, at in group)
+            for run_id, group in groupby(rows, key=itemgetter(0))
+        }
+
+    def steps(self, run_id: RunId) -> dict[str, bytes]:
+        """The run's recorded steps by name."""
+        rows = self._rows("SELECT name, value FROM thinkpool.run_steps WHERE run_id = %s", (run_id,))
+        return dict(cast("list[tuple[str, bytes]]", rows))
+
+    def _runs(self, statement: LiteralString, values: Sequence[Any] | Mapping[str, Any]) -> list[StoredRun]:
+        return [with_facts(from_row(columns), facts) for facts, *columns in self._rows(statement, values)]
+
+    def _rows(self, statement: LiteralString, values: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        return self._query(lambda connection: connection.execute(statement, values).fetchall())
+
+    def _query(self, query: Callable[[Connection], T]) -> T:
+        """The query's result, from this thread's connection; from a new one when the old one has been lost."""
+        connection: Connection | None = getattr(self._local, "connection", None)
+        try:
+            if connection is not None:
+                try:
+                    return query(connection)
+                except psycopg.OperationalError:
+                    if not connection.closed:
+                        raise
+                    self._others.remove(connection)
+                    connection.close()
+            self._local.connection = None
+            self._local.connection = connect(self._url, purpose="reader")
+            self._others.append(self._local.connection)
+            return query(self._local.connection)
+        except psycopg.Error as error:
+            raise StoreUnavailable from error
+
+
+def _joined(crowd: Crowd, tenant: Tenant) -> Crowd:
+    return replace(crowd, waiting={**crowd.waiting, tenant: crowd.waiting.get(tenant, 0) + 1})

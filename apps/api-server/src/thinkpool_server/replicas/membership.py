@@ -1,0 +1,237 @@
+"""A replica's place among the others: its row, its heartbeat and its lock, and what they prove.
+
+The row says that the replica lives; each commit and a heartbeat a second renew it. The lock says that its process does:
+PostgreSQL lets it go the moment the process dies. Whose lock is free and whose row is a few seconds old is dead; whose
+row is ten seconds old is as good as dead, frozen or cut off. Its row is deleted, and from then on nothing that it
+writes goes through. It need not know: it begins nothing unless a heartbeat has succeeded a short while ago, and learns
+from the first one that finds no row.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, LiteralString, TypeAlias
+
+import psycopg
+from psycopg import AsyncConnection
+
+from thinkpool_server.errors import ReplicaLost
+from thinkpool_server.postgres.connection import connect_async
+
+HEARTBEAT_SECONDS: Final = 1.0
+SILENCE_SECONDS: Final = 2.5
+"""After so long without a heartbeat, a replica whose lock is free is dead."""
+
+FROZEN_SECONDS: Final = 10.0
+"""After so long without a heartbeat, a replica is dead though its lock is held."""
+
+LEASE_SECONDS: Final = 7.0
+"""How long a heartbeat is proof: well below the time after which others act."""
+
+GRACE_SECONDS: Final = 5.0
+"""Nobody is declared dead so soon after the database, or one's own way to it, has come back: all were cut off."""
+
+_ANSWER_SECONDS = 3.0
+_RETRY_SECONDS = 0.2
+_LOCKS = 4242
+
+_Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
+
+_JOIN: Final[LiteralString] = "INSERT INTO thinkpool.replicas (executor, host, slots) VALUES (%s, %s, %s)"
+_LOCK: Final[LiteralString] = "SELECT pg_advisory_lock(hashtextextended(%s, %s))"
+_BEAT: Final[LiteralString] = "UPDATE thinkpool.replicas SET seen_at = clock_timestamp() WHERE executor = %s"
+_LIVE: Final[LiteralString] = "SELECT executor, slots FROM thinkpool.replicas ORDER BY started_at, executor"
+_LEAVE: Final[LiteralString] = "DELETE FROM thinkpool.replicas WHERE executor = %s"
+_BURY: Final[LiteralString] = """
+DELETE FROM thinkpool.replicas WHERE executor IN (
+    SELECT executor FROM thinkpool.replicas
+    WHERE executor <> %(own)s AND clock_timestamp() - pg_postmaster_start_time() > %(grace)s * interval '1 second'
+        AND seen_at < clock_timestamp() - %(silence)s * interval '1 second'
+        AND (seen_at < clock_timestamp() - %(frozen)s * interval '1 second'
+             OR pg_try_advisory_xact_lock(hashtextextended(executor, %(locks)s)))
+    FOR UPDATE SKIP LOCKED
+) RETURNING executor
+"""
+
+
+class Membership:
+    """Implements `Lease` for one replica of several. Made by `open_membership`."""
+
+    def __init__(self, url: str, executor: str) -> None:
+        self._url = url
+        self.executor = executor
+        self._connection: _Connection | None = None
+        self._connected_at = 0.0
+        self._confirmed_at = float("-inf")
+        self._news = asyncio.Event()
+        self._slots: dict[str, int] = {executor: 0}
+        self._is_lost = False
+
+    def __repr__(self) -> str:
+        return f"<Membership {self.executor}, one of {len(self._slots)}>"
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a heartbeat succeeded so recently that nobody can have taken this replica's runs."""
+        return not self._is_lost and time.monotonic() - self._confirmed_at < LEASE_SECONDS
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the others took it for dead."""
+        return self._is_lost
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the database answers."""
+        return self._connection is not None
+
+    @property
+    def replicas(self) -> int:
+        """How many live, this one included; as of the last heartbeat."""
+        return len(self._slots)
+
+    @property
+    def slots(self) -> int:
+        """How many runs they can execute at once, all together; as of the last heartbeat."""
+        return sum(self._slots.values())
+
+    @property
+    def is_eldest(self) -> bool:
+        """Whether this is the replica that looks after what one alone should."""
+        return next(iter(self._slots)) == self.executor
+
+    async def confirmed(self) -> None:
+        """Returns at once while the lease is held, else when a heartbeat has succeeded.
+
+        Raises:
+            ReplicaLost: the others took it for dead.
+
+        """
+        while not self.is_held:
+            if self._is_lost:
+                raise ReplicaLost
+            await self._news.wait()
+
+    async def join(self, host: str, slots: int) -> None:
+        """Takes a place.
+
+        Raises:
+            psycopg.Error: the database cannot be reached.
+
+        """
+        connection = await self._connect()
+        await connection.execute(_JOIN, (self.executor, host, slots))
+        await self._beat(connection)
+        self._connection = connection
+
+    async def leave(self) -> None:
+        """Gives the place up, if the database is there to be told."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(psycopg.Error, TimeoutError):
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    await connection.execute(_LEAVE, (self.executor,))
+            await connection.close()
+
+    async def keep(self) -> None:
+        """Beats until the place is lost, or cancelled."""
+        while not self._is_lost:
+            await asyncio.sleep(HEARTBEAT_SECONDS if self.is_connected else _RETRY_SECONDS)
+            try:
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    if self._connection is None:
+                        connection = await self._connect()
+                        await self._beat(connection)
+                        self._connection = connection
+                    else:
+                        await self._beat(self._connection)
+            except (psycopg.Error, TimeoutError):
+                await self._disconnect()
+
+    async def bury(self) -> list[str]:
+        """Declares dead who is dead; who that is.
+
+        Raises:
+            psycopg.Error, TimeoutError: the database does not answer.
+
+        """
+        if self._connection is None or time.monotonic() - self._connected_at < GRACE_SECONDS:
+            return []
+        values = {
+            "own": self.executor,
+            "grace": GRACE_SECONDS,
+            "silence": SILENCE_SECONDS,
+            "frozen": FROZEN_SECONDS,
+            "locks": _LOCKS,
+        }
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            cursor = await self._connection.execute(_BURY, values)
+            return [executor for (executor,) in await cursor.fetchall()]
+
+    async def ask_live(self) -> set[str]:
+        """The executors that live at this moment.
+
+        Raises:
+            psycopg.Error, TimeoutError: the database does not answer.
+
+        """
+        if self._connection is None:
+            raise TimeoutError
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            return set(await _slots(self._connection))
+
+    async def _connect(self) -> _Connection:
+        connection = await connect_async(self._url, purpose="membership")
+        self._connected_at = time.monotonic()
+        await connection.execute(_LOCK, (self.executor, _LOCKS))
+        return connection
+
+    async def _beat(self, connection: _Connection) -> None:
+        asked_at = time.monotonic()
+        cursor = await connection.execute(_BEAT, (self.executor,))
+        self._is_lost = not cursor.rowcount
+        if not self._is_lost:
+            self._confirmed_at = asked_at
+            self._slots = await _slots(connection)
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(psycopg.Error):
+                await connection.close()
+
+
+async def _slots(connection: _Connection) -> dict[str, int]:
+    cursor = await connection.execute(_LIVE)
+    return dict(await cursor.fetchall())
+
+
+@asynccontextmanager
+async def open_membership(
+    url: str, executor: str, *, host: str, slots: int, on_lost: Callable[[], None]
+) -> AsyncGenerator[Membership]:
+    """A replica's place, kept as long as the block lasts; `on_lost` is called at most once.
+
+    Raises:
+        psycopg.Error: the database cannot be reached.
+
+    """
+    membership = Membership(url, executor)
+    await membership.join(host, slots)
+
+    async def keep() -> None:
+        await membership.keep()
+        on_lost()
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            keeper = tasks.create_task(keep())
+            try:
+                yield membership
+            finally:
+                keeper.cancel()
+    finally:
+        await membership.leave()

@@ -1,0 +1,11 @@
+"""A PostgreSQL store whose replica has its row, as a membership would make it."""
+
+from thinkpool_server.event_log import PostgresStore
+from thinkpool_server.postgres import connect, migrate
+
+
+def joined_store(url: str, executor: str = "replica-a") -> PostgresStore:
+    with connect(url, purpose="test") as connection:
+        migrate(connection)
+        connection.execute("INSERT INTO thinkpool.replicas (executor, host, slots) VALUES (%s, 'here', 1)", (executor,))
+    return PostgresStore(url, executor)

@@ -1,0 +1,273 @@
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+import psycopg
+import pytest
+from joined_store import joined_store
+from test_event_log import DONE, QUEUED, RUN, opened_log, stored_run
+from thinkpool_pipeline.errors import AdmissionError, QueueFull, RunSuperseded
+from thinkpool_pipeline.events import ReportDelta, StoredEvent, TurnStarted
+from thinkpool_pipeline.protocols import Outcome
+from thinkpool_pipeline.values import RunId, Seq, StepName, Usage
+from thinkpool_server.errors import ReplicaLost, StoreUnavailable
+from thinkpool_server.event_log import EventLog, PostgresStore
+from thinkpool_server.event_log.listener import listen
+from thinkpool_server.event_log.notices import Appended, Notice, QueueMoved, pack, unpack
+from thinkpool_server.event_log.store import Crowd, WriteStore
+from thinkpool_server.postgres import connect
+from thinkpool_server.runs import Tenant
+from thinkpool_server.testing.postgres_server import PostgresServer, find_programs, running_postgres
+
+TURN = TurnStarted(turn=1, purpose="research")
+
+
+@asynccontextmanager
+async def replica_log(url: str, name: str) -> AsyncGenerator[EventLog]:
+    """One replica's log, which hears what the others tell."""
+    async with opened_log(joined_store(url, name)) as log, asyncio.TaskGroup() as tasks:
+        is_listening = asyncio.Event()
+
+        def resume() -> None:
+            log.note_gap()
+            is_listening.set()
+
+        listening = tasks.create_task(listen(url, name, on_notice=log.note, on_gap=resume))
+        await is_listening.wait()
+        yield log
+        listening.cancel()
+
+
+def query(url: str, statement: str) -> list[tuple[Any, ...]]:
+    with connect(url, purpose="test") as connection:
+        return connection.execute(statement.encode()).fetchall()
+
+
+async def read_to_end(log: EventLog, after: int = 0) -> list[StoredEvent]:
+    async with log.follow(RUN, after=Seq(after)) as reader:
+        return [event async for batch in reader for event in batch]
+
+
+async def test_a_reader_elsewhere_gets_every_event_once_and_in_order(database_url: str) -> None:
+    async with replica_log(database_url, "a") as owner, replica_log(database_url, "b") as other:
+        await owner.create(stored_run(), QUEUED)
+        claim = await owner.claim(RUN)
+        assert claim is not None
+        async with asyncio.TaskGroup() as tasks:
+            reading = [tasks.create_task(read_to_end(log)) for log in (owner, other, other)]
+            for number in range(300):
+                claim.journal.emit(ReportDelta(turn=1, text=f"{number} "))
+                if number % 3 == 0:
+                    claim.journal.emit(TURN)
+                    await owner.flush()
+            await claim.journal.finish(DONE, "completed")
+        here, *there = [task.result() for task in reading]
+        assert [event.seq for event in here] == list(range(1, len(here) + 1))
+        assert there == [here, here]
+        assert here[-1].is_end
+
+
+async def test_a_run_that_moves_to_another_replica_is_followed_without_a_seam(database_url: str) -> None:
+    async with replica_log(database_url, "a") as first, replica_log(database_url, "b") as second:
+        await first.create(stored_run(), QUEUED)
+        before, after = await first.claim(RUN), None
+        assert before is not None
+        async with asyncio.TaskGroup() as tasks:
+            reading = [tasks.create_task(read_to_end(log)) for log in (first, second)]
+            before.journal.emit(TURN)
+            await first.flush()
+            after = await second.claim(RUN)
+            assert after is not None
+            before.journal.emit(ReportDelta(turn=1, text="of a former owner"))
+            after.journal.emit(TURN)
+            await after.journal.finish(DONE, "completed")
+        results = [[event.seq for event in task.result()] for task in reading]
+        assert results == [[1, 2, 3, 4]] * 2
+
+        async def work() -> Outcome[Usage]:
+            return Outcome(value=Usage(), events=())
+
+        await first.flush()
+        with pytest.raises(RunSuperseded):
+            await before.journal.step(StepName("turn/1"), Usage, work)
+
+
+async def test_a_replica_that_was_taken_for_dead_writes_nothing_more(database_url: str) -> None:
+    async with opened_log(joined_store(database_url)) as log:
+        await log.create(stored_run(), QUEUED)
+        claim = await log.claim(RUN)
+        assert claim is not None
+        query(database_url, "DELETE FROM thinkpool.replicas RETURNING 1")
+        claim.journal.emit(TURN)
+        with pytest.raises(ReplicaLost):
+            await log.flush()
+        with pytest.raises(StoreUnavailable):
+            await log.create(stored_run(RunId("run_b")), QUEUED)
+        assert query(database_url, "SELECT run_id, last_seq FROM thinkpool.runs") == [(RUN, 1)]
+
+
+async def test_the_bound_of_the_queue_holds_over_replicas(database_url: str) -> None:
+    def at_most_five(crowd: Crowd) -> AdmissionError | None:
+        return QueueFull() if crowd.executing + sum(crowd.waiting.values()) >= 5 else None
+
+    async with replica_log(database_url, "a") as first, replica_log(database_url, "b") as second:
+        creations = await asyncio.gather(
+            *(
+                log.create(stored_run(RunId(f"run_{name}{number}")), QUEUED, at_most_five)
+                for number in range(10)
+                for name, log in (("a", first), ("b", second))
+            )
+        )
+        assert sorted(one.arrival for one in creations if one.arrival is not None) == [1, 2, 3, 4, 5]
+        assert sum(one.refusal is not None for one in creations) == 15
+
+
+async def test_one_of_two_replicas_makes_the_run_of_an_id(database_url: str) -> None:
+    async with replica_log(database_url, "a") as first, replica_log(database_url, "b") as second:
+        for number in range(20):
+            run = stored_run(RunId(f"run_{number}"))
+            creations = await asyncio.gather(first.create(run, QUEUED), second.create(run, QUEUED))
+            assert sorted(one.is_new for one in creations) == [False, True]
+
+
+@pytest.fixture
+def own_postgres() -> PostgresServer:
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    with running_postgres(programs) as server:
+        yield server  # pyright: ignore[reportReturnType] -- pytest's way
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+async def test_what_is_written_while_the_database_is_away_is_written_once_when_it_is_back(
+    own_postgres: PostgresServer, mode: Any
+) -> None:
+    url = own_postgres.new_database()
+    async with replica_log(url, "a") as owner, replica_log(url, "b") as other, AsyncExitStack() as stack:
+        await owner.create(stored_run(), QUEUED)
+        claim = await owner.claim(RUN)
+        assert claim is not None
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        reading = [tasks.create_task(read_to_end(log)) for log in (owner, other)]
+        for _ in range(3):
+            await asyncio.to_thread(own_postgres.stop, mode)
+            claim.journal.emit(TURN)
+            written = asyncio.ensure_future(owner.flush())
+            while owner.is_writable:
+                with suppress(StoreUnavailable):
+                    await owner.get(RUN)
+            await asyncio.to_thread(own_postgres.start)
+            await written
+            assert owner.is_writable
+        await claim.journal.finish(DONE, "completed")
+        await stack.aclose()
+        for task in reading:
+            assert [event.seq for event in task.result()] == [1, 2, 3, 4, 5]
+
+
+async def test_a_run_is_not_accepted_late_when_the_database_stays_away(own_postgres: PostgresServer) -> None:
+    url = own_postgres.new_database()
+    async with opened_log(joined_store(url)) as log:
+        await log.create(stored_run(), QUEUED)
+        await asyncio.to_thread(own_postgres.stop)
+        with pytest.raises(StoreUnavailable):
+            await log.create(stored_run(RunId("run_b")), QUEUED)
+        with pytest.raises(StoreUnavailable):
+            await log.create(stored_run(RunId("run_c")), QUEUED)
+        with pytest.raises(StoreUnavailable):
+            await log.get(RUN)
+        await asyncio.to_thread(own_postgres.start)
+        await log.flush()
+        assert [run.record.run_id for run in await log.unfinished()] == [RUN]
+
+
+class LosesAnswers:
+    """Operations that end the writer's own session: before the commit, or together with it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.times = 0
+
+    def cut(self, _: WriteStore) -> None:
+        self.times += 1
+        if self.times == 1:
+            query(
+                self._url,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'thinkpool event log' AND datname = current_database()",
+            )
+
+
+def test_a_transaction_that_was_cut_is_done_again(database_url: str) -> None:
+    store = joined_store(database_url)
+    loses = LosesAnswers(database_url)
+    insert: Callable[[WriteStore], Any] = lambda to: to.insert_run(stored_run(), lambda _: None)  # noqa: E731
+    _, creation = store.write([loses.cut, insert])
+    assert (loses.times, creation.is_new) == (2, True)
+    store.close()
+
+
+def test_a_commit_whose_answer_was_lost_is_not_done_again(database_url: str) -> None:
+    store = joined_store(database_url)
+
+    def insert_and_commit(to: WriteStore) -> Any:
+        """Ends the session once its work is committed: as when the answer to COMMIT is lost."""
+        creation = to.insert_run(stored_run(), lambda _: None)
+        writer: psycopg.Connection[Any] = store._writer
+        writer.execute("COMMIT")
+        writer.pgconn.finish()
+        return creation
+
+    calls: list[Any] = []
+
+    def counted(to: WriteStore) -> Any:
+        calls.append(1)
+        return insert_and_commit(to)
+
+    assert store.write([counted])[0].arrival == 1
+    assert len(calls) == 1
+    assert query(database_url, "SELECT count(*) FROM thinkpool.runs") == [(1,)]
+    store.close()
+
+
+def test_two_replicas_that_write_to_the_same_runs_do_not_lock_each_other_out(database_url: str) -> None:
+    stores = [joined_store(database_url, name) for name in ("a", "b")]
+    runs = [RunId("run_1"), RunId("run_2")]
+    for run_id in runs:
+        stores[0].write([lambda to, run_id=run_id: to.insert_run(stored_run(run_id), lambda _: None)])
+
+    async def contend() -> None:
+        def ask(store: PostgresStore, order: list[RunId]) -> None:
+            for _ in range(30):
+                store.write([lambda to, run_id=run_id: to.request_cancel(run_id, "client") for run_id in order])
+
+        await asyncio.gather(
+            asyncio.to_thread(ask, stores[0], runs), asyncio.to_thread(ask, stores[1], list(reversed(runs)))
+        )
+
+    asyncio.run(contend())
+    for store in stores:
+        store.close()
+
+
+def test_retention_deletes_what_ended_and_remembers_it(database_url: str) -> None:
+    store = joined_store(database_url)
+    store.write([lambda to: to.insert_run(stored_run(), lambda _: None)])
+    query(database_url, "UPDATE thinkpool.runs SET finished_at = 5, status = 'completed' RETURNING 1")
+    assert store.expire(4, 10) == []
+    assert store.expire(6, 10) == [RUN]
+    assert store.get(RUN) is None
+    assert store.is_expired(RUN, Tenant("default"))
+    store.close()
+
+
+def test_notices_are_told_in_payloads_that_fit() -> None:
+    notices: list[Notice] = [QueueMoved()]
+    notices += [Appended(RunId(f"run_{number:040}"), number, number + 2, is_end=False) for number in range(1000)]
+    payloads = list(pack("here", notices))
+    assert len(payloads) > 1
+    assert all(len(payload.encode()) < 8000 for payload in payloads)
+    assert [notice for payload in payloads for notice in unpack(payload)[1]] == notices
+    assert {unpack(payload)[0] for payload in payloads} == {"here"}
