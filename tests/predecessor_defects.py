@@ -671,8 +671,8 @@ DEFECTS = (
         fault=Fault(
             "nginx/nginx.conf",
             "        location = /metrics {\n",
-            "        location ^~ /v2/ {\n            proxy_buffering on;\n            proxy_pass http://thinkpool;\n"
-            "        }\n\n        location = /metrics {\n",
+            "        location ^~ /v2/ {\n            proxy_http_version 1.0;\n            proxy_buffering on;\n"
+            "            proxy_pass http://thinkpool;\n        }\n\n        location = /metrics {\n",
         ),
     ),
     Defect(

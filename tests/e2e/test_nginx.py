@@ -32,6 +32,7 @@ class EventSourceStub:
         self.go_on = asyncio.Event()
         self.client_left = asyncio.Event()
         self.requests = []
+        self.flooded_bytes = 0
 
     async def stream(self, request):
         self.requests.append(request)
@@ -52,6 +53,7 @@ class EventSourceStub:
         try:
             while True:
                 await response.write(bytes(100_000))
+                self.flooded_bytes += 100_000
         except (asyncio.CancelledError, ConnectionError):
             self.client_left.set()
             raise
@@ -236,13 +238,14 @@ async def test_client_that_does_not_finish_its_request_is_dropped(tmp_path, upst
     assert stub.requests == []
 
 
-async def test_client_that_reads_nothing_is_dropped(tmp_path, upstream_port, stub):
+async def test_client_that_reads_nothing_is_dropped_and_nothing_is_kept_for_it(tmp_path, upstream_port, stub):
     async with nginx_proxy(tmp_path, [f"127.0.0.1:{upstream_port}"], send_timeout="1s") as proxy:
         _, writer = await asyncio.open_connection("127.0.0.1", int(proxy.url.rpartition(":")[2]), limit=1)
         writer.write(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n")
         async with asyncio.timeout(20):
             assert await stub.client_left.wait()
         writer.close()
+    assert stub.flooded_bytes < 32_000_000  # what sockets hold
 
 
 def test_silence_between_heartbeats_is_no_reason_to_cut():
