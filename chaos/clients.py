@@ -20,7 +20,7 @@ from chaos.recorder import OpenConnection, Recorder
 RUN_ID_HEADER = "X-ThinkPool-Run-Id"
 _PAUSE_SECONDS = (0.05, 0.4)
 _LONGEST_RETRY_AFTER_SECONDS = 2.0
-_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=45.0)
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=25.0)
 """Heartbeats come every ten seconds: a stream silent for longer leads to a server that is frozen or gone."""
 _TAKEN = (HTTPStatus.OK, HTTPStatus.ACCEPTED)
 _FINAL = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)
@@ -86,6 +86,21 @@ class Clients:
             after = connection.last_seq
             if ending != "cut":
                 await self._pause(None)
+
+    async def until_first_event(self, body: Mapping[str, JsonValue]) -> str:
+        """Submits with a body that asks for a stream, and leaves that at its first event; the run's id.
+
+        Raises:
+            NotAccepted: there was no event.
+
+        """
+        post, reply = await self._send("/v1/research", body, self.new_key())
+        if reply is not None:
+            async with reply:
+                async for frame in frames(reply.content):
+                    if frame.seq:
+                        return post.run_id
+        raise NotAccepted(f"status {post.status}")
 
     async def read_back(self, run_id: str, url: str) -> None:
         """Reads an ended run's events from their beginning, at one replica."""

@@ -1,10 +1,10 @@
 """Figures from a trial's record: how soon runs went on, how long they waited, how many executed at once."""
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pydantic import JsonValue
 from thinkpool_pipeline.events import END_TYPES
 
 from benchmarks.figures import percentile
@@ -46,20 +46,28 @@ def queue_waits(states: Iterable[RunState]) -> list[float]:
     return waits
 
 
-def most_at_once(calls: Sequence[Call], endpoint: str = "chat") -> int:
-    """The most distinct runs that ever had a call of that kind in progress at one time."""
-    changes = sorted(
-        change
-        for call in calls
-        if call.endpoint == endpoint and call.ended_at is not None
-        for change in ((call.started_at, 1, call.run_id), (call.ended_at, 0, call.run_id))
-    )
-    open_calls: Counter[str] = Counter()
-    most = 0
-    for _, is_start, run_id in changes:
-        open_calls[run_id] += 1 if is_start else -1
-        most = max(most, sum(1 for count in open_calls.values() if count > 0))
-    return most
+def execution_seconds(states: Iterable[RunState]) -> list[float]:
+    """How long each run that has ended took from its first start, in seconds."""
+    seconds: list[float] = []
+    for state in states:
+        started = next((event.at for event in state.events if event.type == "run.started"), None)
+        if started is not None and state.events[-1].type in END_TYPES:
+            seconds.append(state.events[-1].at - started)
+    return seconds
+
+
+def most_at_once(calls: Iterable[Call]) -> int:
+    """The most runs that were ever between their first call's start and their last call's end at one time."""
+    changes: list[tuple[float, int]] = []
+    for of_run in _calls_by_run(calls).values():
+        changes.append((of_run[0].started_at, 1))
+        changes.append((max(call.ended_at or call.started_at for call in of_run), -1))
+    return max(itertools.accumulate(change for _, change in sorted(changes)), default=0)
+
+
+def last_makers(calls: Iterable[Call]) -> dict[str, str]:
+    """Each run's process: the last that called for it."""
+    return {call.run_id: call.maker for call in sorted(calls, key=lambda call: call.started_at)}
 
 
 def runs_by_maker(calls: Iterable[Call]) -> Counter[str]:
@@ -67,7 +75,7 @@ def runs_by_maker(calls: Iterable[Call]) -> Counter[str]:
     return Counter(maker for maker, _ in {(call.maker, call.run_id) for call in calls})
 
 
-def distribution(values: Sequence[float]) -> dict[str, JsonValue]:
+def distribution(values: Sequence[float]) -> dict[str, object]:
     """Median, 95th percentile and most, rounded to milliseconds; empty without values."""
     if not values:
         return {}
@@ -78,16 +86,16 @@ def distribution(values: Sequence[float]) -> dict[str, JsonValue]:
     }
 
 
-def summary(history: History) -> dict[str, JsonValue]:
+def summary(history: History) -> dict[str, object]:
     """What every scenario says."""
     statuses = Counter(state.status for state in history.runs)
     endings = Counter(connection.ending for connection in history.connections if not connection.is_read_back)
     blows = Counter(blow.kind for blow in history.disruptions)
     return {
         "runs": len(history.runs),
-        "statuses": dict[str, JsonValue](statuses),
-        "blows": dict[str, JsonValue](blows),
-        "connections": dict[str, JsonValue](endings),
+        "statuses": dict(statuses),
+        "blows": dict(blows),
+        "connections": dict(endings),
         "events": sum(len(state.events) for state in history.runs),
         "calls": len(history.calls),
         "calls_repeated": _repeated(history.calls),

@@ -16,7 +16,8 @@ ConnectionEnding = Literal["end", "farewell", "closed", "broken", "cut", "refuse
 """How a stream ended: with the run's end event; with the server's place to go on from; without either, cleanly or not;
 by the client itself; with another status than 200; with 204."""
 
-DisruptionKind = Literal["kill", "terminate", "freeze", "database"]
+DisruptionKind = Literal["kill", "terminate", "freeze", "database", "ended"]
+"""`ended`: the process ended by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +122,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disruption:
-    """One blow that the nemesis dealt."""
+    """One blow: dealt by the nemesis, or a replica's own end."""
 
     kind: DisruptionKind
     maker: str = ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from chaos.clients import Clients
+from chaos.recorder import Recorder
 
 _POLL_SECONDS = 0.05
 
@@ -69,11 +70,6 @@ class Load:
         async with asyncio.timeout(self._settle_seconds):
             await self._tasks.__aexit__(*raised)  # pyright: ignore[reportArgumentType] -- what this method is given
 
-    async def until_accepted(self, runs: int) -> None:
-        """Returns when so many runs were accepted."""
-        while len(self._clients.recorder.history.accepted) < runs:  # noqa: ASYNC110 -- clients tell nobody
-            await asyncio.sleep(_POLL_SECONDS)
-
     async def _ask_on(self) -> None:
         while not self._is_stopping:
             self.asked += 1
@@ -95,3 +91,9 @@ class Load:
         await asyncio.sleep(self._rng.uniform(0, self._habits.most_seconds_before_cancel))
         self.cancelled += await self._clients.cancel(run_id) != 0
         await self._clients.follow(run_id)
+
+
+async def until_accepted(recorder: Recorder, runs: int) -> None:
+    """Returns when so many runs were accepted."""
+    while len(recorder.history.accepted) < runs:  # noqa: ASYNC110 -- clients tell nobody
+        await asyncio.sleep(_POLL_SECONDS)

@@ -60,6 +60,8 @@ class Replica:
         self.is_frozen = False
         self.is_ready = False
         """Whether it was ready once in its present life."""
+        self.is_struck = False
+        """Whether somebody ends it, or brings it up again."""
         self._directory = directory / f"replica-{number}"
         self._directory.mkdir()
         self._environment = {name: os.environ[name] for name in _INHERITED if name in os.environ} | dict(environment)
@@ -81,7 +83,7 @@ class Replica:
     @property
     def is_serving(self) -> bool:
         """Whether it has got ready and nothing has been done to it since."""
-        return self.is_up and self.is_ready and not self.is_frozen
+        return self.is_up and self.is_ready and not self.is_frozen and not self.is_struck
 
     @property
     def exit_code(self) -> int | None:
@@ -104,7 +106,7 @@ class Replica:
         if command is None:
             raise ProcessFailed("the command `thinkpool` is not installed beside this Python")
         self.life += 1
-        self.is_ready = False
+        self.is_ready = self.is_frozen = False
         with self.log_path.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 command, "serve", cwd=self._directory, env=self._of_this_life(), stdout=log, stderr=log
@@ -120,7 +122,7 @@ class Replica:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self.is_up:
             if await self.readiness(session) == HTTPStatus.OK:
-                self.is_ready = True
+                self.is_ready, self.is_struck = True, False
                 return
             await asyncio.sleep(_POLL_SECONDS)
         raise ProcessFailed(f"{self!r} did not get ready:\n{self.log_tail()}")

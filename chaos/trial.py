@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import orjson
-from pydantic import JsonValue
 
 from chaos.checker import Promises, check
 from chaos.clients import Clients
@@ -31,7 +30,7 @@ class Verdict:
 
     scenario: str
     seed: int
-    figures: dict[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    figures: dict[str, object] = field(default_factory=dict[str, object])
     goals: list[Goal] = field(default_factory=list[Goal])
     findings: list[Finding] = field(default_factory=list[Finding])
 
@@ -42,7 +41,7 @@ class Verdict:
 
     def as_json(self) -> bytes:
         """All of it."""
-        return orjson.dumps(self, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(self, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,9 +54,11 @@ class Trial:
     directory: Path
     front: Front = "nginx"
     recorder: Recorder = field(default_factory=Recorder)
-    figures: dict[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    figures: dict[str, object] = field(default_factory=dict[str, object])
     goals: list[Goal] = field(default_factory=list[Goal])
     promises: Promises = field(default_factory=Promises)
+    may_end_by_themselves: bool = False
+    """Whether the scenario gives replicas cause to end by themselves."""
 
     def pick(self, *, short: int, long: int) -> int:
         """The one that this form of the trial takes."""
@@ -67,13 +68,13 @@ class Trial:
         """A generator of its own for each purpose, so that one's draws do not depend on another's timing."""
         return random.Random(f"{self.seed}/{purpose}")
 
-    def clients(self, world: World, *, api_key: str = "", tenant: str = "") -> Clients:
-        """Clients of that world."""
+    def clients(self, world: World, *, api_key: str = "", tenant: str = "", purpose: str = "") -> Clients:
+        """Clients of that world. Those of different tenants or purposes draw differently."""
         return Clients(
             session=world.session,
             next_url=world.next_url,
             recorder=self.recorder,
-            rng=self.rng(f"clients {tenant}"),
+            rng=self.rng(f"clients {tenant} {purpose}"),
             api_key=api_key,
             tenant=tenant,
         )
@@ -88,6 +89,9 @@ class Trial:
 
     def verdict(self) -> Verdict:
         """What the checker and the scenario's own goals say."""
+        ended = sum(blow.kind == "ended" for blow in self.recorder.history.disruptions)
+        if not self.may_end_by_themselves:
+            self.goal(f"no replica ends by itself ({ended} did)", ended == 0)
         return Verdict(
             scenario=self.scenario,
             seed=self.seed,

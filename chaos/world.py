@@ -5,6 +5,7 @@ import itertools
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,9 @@ from benchmarks.processes import ProcessFailed, server_environment
 from chaos.history import Call
 from chaos.replica import Replica
 from tests.e2e.nginx_proxy import nginx_proxy
+
+_READY_SECONDS = 90.0
+_POLL_SECONDS = 0.05
 
 Front = Literal["nginx", "direct"]
 
@@ -80,10 +84,16 @@ class World:
         ]
 
     async def until_ready(self) -> None:
-        """Returns when every replica is ready."""
-        async with asyncio.TaskGroup() as tasks:
+        """Returns when every replica is ready, those included that somebody else brings up.
+
+        Raises:
+            TimeoutError: one does not get ready in time.
+
+        """
+        async with asyncio.timeout(_READY_SECONDS):
             for replica in self.replicas:
-                tasks.create_task(replica.until_ready(self.session))
+                while await replica.readiness(self.session) != HTTPStatus.OK:  # noqa: ASYNC110 -- another process
+                    await asyncio.sleep(_POLL_SECONDS)
 
 
 @asynccontextmanager
@@ -108,7 +118,8 @@ async def open_world(directory: Path, settings: WorldSettings) -> AsyncGenerator
             await replica.start()
         next_url = await _front(stack, directory, settings, replicas)
         world = World(upstream=upstream, postgres=postgres, replicas=replicas, session=session, next_url=next_url)
-        await world.until_ready()
+        for replica in replicas:
+            await replica.until_ready(session)
         yield world
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from chaos.collecting import collect
-from chaos.load import Habits, Load
+from chaos.load import Habits, Load, until_accepted
 from chaos.scenarios.kills import DEAD_SECONDS, PAUSE_SECONDS, report
 from chaos.trial import Trial
 from chaos.world import WorldSettings, open_world
@@ -16,8 +16,8 @@ async def embedded(trial: Trial) -> None:
     async with open_world(trial.directory, settings) as world:
         clients, nemesis = trial.clients(world), trial.nemesis(world)
         (server,) = world.replicas
-        async with Load(clients, trial.rng("load"), in_flight=in_flight, habits=Habits(chats=0.2)) as load:
-            await load.until_accepted(in_flight)
+        async with Load(clients, trial.rng("load"), in_flight=in_flight, habits=Habits(chats=0.2)):
+            await until_accepted(trial.recorder, in_flight)
             for _ in range(number):
                 await asyncio.sleep(nemesis.rng.uniform(*PAUSE_SECONDS))
                 await nemesis.kill(server)

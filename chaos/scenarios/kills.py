@@ -4,7 +4,7 @@ import asyncio
 
 from chaos.collecting import collect
 from chaos.figures import distribution, resumptions, summary
-from chaos.load import Habits, Load
+from chaos.load import Habits, Load, until_accepted
 from chaos.trial import Trial
 from chaos.world import WorldSettings, open_world
 
@@ -18,8 +18,8 @@ async def kills(trial: Trial) -> None:
     in_flight, number = trial.pick(short=12, long=50), trial.pick(short=3, long=20)
     async with open_world(trial.directory, WorldSettings(front=trial.front)) as world:
         clients, nemesis = trial.clients(world), trial.nemesis(world)
-        async with Load(clients, trial.rng("load"), in_flight=in_flight, habits=Habits(chats=0.2)) as load:
-            await load.until_accepted(in_flight)
+        async with nemesis.reviving(), Load(clients, trial.rng("load"), in_flight=in_flight, habits=Habits(chats=0.2)):
+            await until_accepted(trial.recorder, in_flight)
             async with asyncio.TaskGroup() as restarts:
                 done = 0
                 while done < number:
@@ -30,14 +30,14 @@ async def kills(trial: Trial) -> None:
                         restarts.create_task(nemesis.restart_later(victim, seconds=DEAD_SECONDS))
                         done += 1
         await collect(world, {"": clients}, trial.recorder, seconds=60)
-    report(trial)
+    late = report(trial)
+    trial.goal(f"runs of dead replicas go on within {RESUME_SECONDS:g} s ({late} did not)", late == 0)
 
 
-def report(trial: Trial) -> None:
-    """The figures of a trial with kills, and how soon runs went on."""
+def report(trial: Trial) -> int:
+    """The figures of a trial with kills; how many runs did not go on in time."""
     history = trial.recorder.history
     struck = resumptions(history, [blow for blow in history.disruptions if blow.kind == "kill"])
     seconds = [found.seconds for found in struck if found.seconds is not None]
     trial.figures |= summary(history) | {"runs_struck": len(struck), "resumed_after_seconds": distribution(seconds)}
-    late = sum(second > RESUME_SECONDS for second in seconds) + len(struck) - len(seconds)
-    trial.goal(f"runs of dead replicas go on within {RESUME_SECONDS:g} s ({late} of {len(struck)} did not)", late == 0)
+    return sum(second > RESUME_SECONDS for second in seconds) + len(struck) - len(seconds)
