@@ -1,162 +1,489 @@
-"""The engine on DBOS Transact: its queue, its global limit, its claims and its recovery, on our SQLite file.
+"""The engine on DBOS Transact: its queue, its global limit, its claims and its recovery, on SQLite or PostgreSQL.
 
-A workflow holds no steps: it calls `execute`, which keeps the run's own record, and ends. Three things are not DBOS's
-public interface and are contract-tested: the queue worker is woken instead of polling (`dbos._dbos.queue_thread`), it
-serves our one queue only, and a workflow whose task is cancelled records no outcome, so that a run which is handed back
-stays pending and is recovered at the next launch.
+A workflow holds no steps: it calls `execute`, which keeps the run's own record, and ends. What is asked of the queue
+goes through a `DBOSClient`, which raises when the database is away, where DBOS itself would wait for it without end.
+
+Some of what is used is not DBOS's public interface, and is contract-tested:
+
+- claims and what takes them back are the system database's own methods; reads of the queue go to its table;
+- DBOS's threads for queues, timeouts and schedules are not started: `ClaimWorker` claims, and we have nothing else;
+- a workflow whose task is cancelled records no outcome, so that a run which is handed back can be queued again;
+- an outcome is recorded again and again until the database has taken it, or the run would keep its slot.
 """
 
 import asyncio
+import copy
 import logging
+import os
+import re
+import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Generator, Sequence
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Final, Self, TypeVar, cast
+from weakref import WeakSet
 
 import dbos._dbos as dbos_internals
-import dbos._queue as queue_internals
-from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
+import psycopg
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
+from dbos._core import execute_dequeued_workflow
+from sqlalchemy import Connection, create_engine, func, literal_column, select, text, update
 from sqlalchemy import Engine as SqlEngine
-from sqlalchemy import create_engine
 from sqlalchemy.event import listen
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from thinkpool_pipeline.values import RunId
 
+from thinkpool_server.engine.claims import RETRY_SECONDS, ClaimWorker, QueueLoad
 from thinkpool_server.engine.protocol import EngineLimits, Execute
+from thinkpool_server.engine.sharing import TenantLoad
 from thinkpool_server.engine.wake import WakeableStop
 from thinkpool_server.errors import StoreUnavailable
+from thinkpool_server.postgres import connect
 from thinkpool_server.runs import Tenant
 
-QUEUE = "runs"
-APPLICATION_VERSION = "1"
+QUEUE: Final = "runs"
+APPLICATION: Final = "thinkpool"
+APPLICATION_VERSION: Final = "1"
 """Raised when a workflow's arguments change their meaning; never for a change of the loop, whose steps have names."""
 
-EMBEDDED_EXECUTOR = "local"
-"""The one executor of an embedded deployment: a restarted process resumes its own runs."""
+EMBEDDED_EXECUTOR: Final = "local"
+"""The one executor of an embedded deployment."""
 
+CALL_SECONDS: Final = 5.0
+"""How long a caller waits for the database."""
+
+_WORKFLOW = "thinkpool.run"
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _THREADS = 2  # without a cap DBOS starts hundreds in a burst; more than two only wait for the interpreter's lock
-_POLL_SECONDS = 1.0
+_CALLERS = 4
+_CONNECTIONS = 5
+_CLOSE_SECONDS = 1.0  # for each of what a closing engine waits for
+_CLAIM_TRIES = 3
+_TURN_LOCK = 6_002_874_391  # of one purpose: whoever holds it claims
+_TURN_WAIT = "1s"  # who holds the lock longer is frozen; the limits hold without it
 _SQLITE_WITH_SUBSECONDS = (3, 42, 0)
-_QUEUE_WAIT_SECONDS = 0.05
+_SQLITE_URL = "sqlite:///runs"  # DBOS is given an engine; of the URL it takes the dialect, and nothing that is secret
+_POSTGRES_URL = "postgresql://postgres/runs"
+
+_T = TypeVar("_T")
 
 
 class _OwnEndings(logging.Filter):
     """Keeps back what DBOS says of runs that are handed back: it is no accident."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith(("Asyncio task cancelled", "Stopping queue manager"))
+        return not str(record.msg).startswith("Asyncio task cancelled")
 
 
 class DbosEngine:
-    """Implements `Engine`. One per process, entered inside the running loop, so that workflows run on that loop."""
+    """Implements `Engine`. One per process, entered inside the running loop, so that workflows run on that loop.
 
-    def __init__(self, database: Path, execute: Execute, limits: EngineLimits) -> None:
-        self._url = f"sqlite:///{database}"
-        self._sql_engine = _sqlite_engine(self._url)
+    `database` is an SQLite file or the URL of a PostgreSQL database. `executor` names this process, anew at each start
+    where several share a database; `replicas` says how many live. `announce` is called when the others should `wake`,
+    because a run was queued or a slot freed here.
+    """
+
+    def __init__(
+        self,
+        database: Path | str,
+        execute: Execute,
+        limits: EngineLimits,
+        *,
+        executor: str = EMBEDDED_EXECUTOR,
+        replicas: Callable[[], int] = lambda: 1,
+        announce: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._connections = _Connections()
+        is_embedded = isinstance(database, Path)
+        self._sql_engine = _sqlite_engine(database) if is_embedded else _postgres_engine(database, self._connections)
         self._execute = execute
         self._limits = limits
+        self._executor = executor
+        self._announce = announce
         self._stop = WakeableStop()
+        self._is_given_up = threading.Event()
+        self._callers = ThreadPoolExecutor(max_workers=_CALLERS, thread_name_prefix="engine")
         self._closing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine-close")
+        self._queue = _Queue(self._sql_engine, limits, executor)
+        self._worker = ClaimWorker(self._queue, limits, self._stop, replicas)
+        self._dbos: Any = None
 
     def __repr__(self) -> str:
-        return f"<DbosEngine {self._limits}>"
+        return f"<DbosEngine {self._executor} {self._limits}>"
 
     async def __aenter__(self) -> Self:
         _prepare_logger()
-        DBOS(config=self._config())
-
-        @DBOS.workflow(name="thinkpool.run", max_recovery_attempts=None)
-        async def workflow(run_id: str) -> None:
-            await self._run(run_id)
-
-        self._workflow = workflow
-        dbos_internals.queue_thread = self._serve_queue  # pyright: ignore[reportPrivateImportUsage] -- contract-tested
-        loop = asyncio.get_running_loop()
-        DBOS.launch()
-        await DBOS.register_queue_async(
-            QUEUE,
-            global_concurrency=self._limits.in_deployment,
-            worker_concurrency=min(self._limits.in_replica, self._limits.in_deployment),
-            partition_concurrency=min(self._limits.per_tenant, self._limits.in_deployment),
-            polling_interval_sec=_POLL_SECONDS,
-            on_conflict="always_update",
-        )
-        loop.call_soon(self._stop.wake)
+        try:
+            with _translated_errors():
+                await asyncio.get_running_loop().run_in_executor(self._callers, self._queue.prepare)
+                self._launch()
+        except BaseException:
+            await self._release()
+            raise
+        self._queue.attach(self._dbos)
+        self._worker.begin()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.stop_claiming()
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._closing, lambda: DBOS.destroy(destroy_registry=True))
-        self._sql_engine.dispose()
-        self._closing.shutdown()
-        dbos_internals.queue_thread = queue_internals.queue_thread  # pyright: ignore[reportPrivateImportUsage] -- contract-tested
+        in_thread = asyncio.get_running_loop().run_in_executor
+        is_idle = await in_thread(self._closing, self._worker.join, _CLOSE_SECONDS)
+        is_idle &= await self._end_workflows()
+        if is_idle and not self._worker.is_away:
+            with suppress(StoreUnavailable):
+                await self.requeue(self._executor)
+        await self._release()
 
     async def submit(self, run_id: RunId, *, tenant: Tenant, rank: int) -> None:
         """Queues the run; lower ranks start first. Submitting a run again changes nothing."""
-        options = SetEnqueueOptions(priority=rank, queue_partition_key=tenant)
-        with _translated_errors(), SetWorkflowID(run_id), options:
-            await DBOS.enqueue_workflow_async(QUEUE, self._workflow, run_id)
-        self._stop.wake()
+        if not _RUN_ID.fullmatch(run_id):
+            raise ValueError("a run's id has letters, digits, hyphens and underscores only")
+        await self._call(lambda: self._queue.submit(run_id, tenant, rank))
+        self._tell()
 
     async def withdraw(self, run_id: RunId) -> None:
-        """Takes a run that has not started out of the queue."""
-        with _translated_errors():
-            await DBOS.cancel_workflow_async(run_id)
+        """Takes the run out of the queue, unless it has started."""
+        await self._call(lambda: self._queue.withdraw(run_id))
 
     async def pending(self) -> set[RunId]:
-        """Runs that are queued or executing."""
-        with _translated_errors():
-            workflows = await DBOS.list_workflows_async(
-                status=["ENQUEUED", "PENDING"], load_input=False, load_output=False, queue_name=QUEUE
-            )
-        return {RunId(workflow.workflow_id) for workflow in workflows}
+        """Runs that are queued or executing, in the whole deployment."""
+        return await self._call(self._queue.pending)
 
     async def forget(self, run_ids: Sequence[RunId]) -> None:
         """Deletes what the engine keeps of runs that have ended."""
-        with _translated_errors():
-            await DBOS.delete_workflows_async(list(run_ids))
+        await self._call(lambda: self._queue.forget(run_ids))
+        self._tell()
+
+    async def executors(self) -> set[str]:
+        """Executors that hold runs, alive or not."""
+        return await self._call(self._queue.executors)
+
+    async def requeue(self, executor: str) -> list[RunId]:
+        """Queues again what that executor held when it died; the runs that this call queued."""
+        run_ids = await self._call(lambda: self._queue.requeue(executor))
+        if run_ids:
+            self._tell()
+        return run_ids
+
+    def wake(self) -> None:
+        """Looks at the queue now. Callable from any thread."""
         self._stop.wake()
 
     def stop_claiming(self) -> None:
         """Starts no more runs."""
         self._stop.set()
 
-    async def _run(self, run_id: str) -> None:
+    def _tell(self) -> None:
+        self._stop.wake()
+        self._announce()
+
+    async def _call(self, work: Callable[[], _T]) -> _T:
+        """What `work` returns, from a thread; it may still be done when the caller was told that it was not."""
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                with _translated_errors():
+                    return await asyncio.get_running_loop().run_in_executor(self._callers, work)
+        except TimeoutError as error:
+            raise StoreUnavailable from error
+
+    def _launch(self) -> None:
+        self._dbos = DBOS(config=self._config())
+
+        @DBOS.workflow(name=_WORKFLOW, max_recovery_attempts=None)
+        async def workflow(run_id: str) -> None:  # pyright: ignore[reportUnusedFunction] -- found by its name
+            await self._run(RunId(run_id))
+
+        with _without_own_threads():
+            DBOS.launch()
+        _record_outcomes_patiently(self._dbos._sys_db, self._is_given_up)  # noqa: SLF001 -- contract-tested
+
+    async def _run(self, run_id: RunId) -> None:
         task = cast("asyncio.Task[Any]", asyncio.current_task())
-        task.add_done_callback(lambda _: self._stop.wake())  # by then the outcome is recorded, and the slot is free
-        if not await self._execute(RunId(run_id)):
+        task.add_done_callback(lambda _: self._end(run_id))  # by then the outcome is recorded, and the slot is free
+        if not await self._execute(run_id):
             raise asyncio.CancelledError
 
-    def _serve_queue(self, stop: threading.Event, dbos: Any) -> None:
-        """Stands in for DBOS's queue manager: one worker, for our queue, woken by us."""
-        while not self._stop.is_set() and not stop.is_set():
-            queue = dbos._sys_db.get_queue(QUEUE)  # noqa: SLF001 -- contract-tested
-            if queue is not None:
-                queue_internals.queue_worker_thread(cast("threading.Event", self._stop), dbos, queue)
-                return
-            stop.wait(_QUEUE_WAIT_SECONDS)
+    def _end(self, run_id: RunId) -> None:
+        self._queue.let_go(run_id)
+        self._tell()
+
+    async def _end_workflows(self) -> bool:
+        """Waits for what runs to end, then no longer; whether nothing is left."""
+        tasks: set[asyncio.Task[Any]] = set(self._dbos._workflow_tasks)  # noqa: SLF001 -- contract-tested
+        if tasks:
+            _, tasks = await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
+        self._is_given_up.set()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, tasks = await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
+        return not tasks
+
+    async def _release(self) -> None:
+        def release() -> None:
+            DBOS.destroy(destroy_registry=True)
+            self._sql_engine.dispose()
+            self._connections.cut()
+
+        await asyncio.get_running_loop().run_in_executor(self._closing, release)
+        self._callers.shutdown(wait=False, cancel_futures=True)
+        self._closing.shutdown(wait=False)
 
     def _config(self) -> DBOSConfig:
         return {
-            "name": "thinkpool",
-            "system_database_url": self._url,
+            "name": APPLICATION,
+            "system_database_url": _SQLITE_URL if self._sql_engine.dialect.name == "sqlite" else _POSTGRES_URL,
             "system_database_engine": self._sql_engine,
             "application_version": APPLICATION_VERSION,
-            "executor_id": EMBEDDED_EXECUTOR,
+            "executor_id": self._executor,
             "serializer": DBOSPortableJSONSerializer(),
             "max_executor_threads": _THREADS,
+            "use_listen_notify": False,
             "notification_listener_polling_interval_sec": 0.1,
             "enable_otlp": False,
             "log_level": "WARNING",
         }
 
 
-_OWN_ENDINGS = _OwnEndings()
+class _Queue:
+    """Implements `RunQueue`, and does what the engine is asked to; for threads.
+
+    What the engine is asked raises SQLAlchemy's errors.
+    """
+
+    def __init__(self, sql_engine: SqlEngine, limits: EngineLimits, executor: str) -> None:
+        self._limits = limits
+        self._executor = executor
+        self._client = DBOSClient(
+            system_database_engine=sql_engine,
+            serializer=DBOSPortableJSONSerializer(),
+            application_name=APPLICATION,
+            retry_connection_errors=False,
+            lazy=True,
+        )
+        client: Any = self._client
+        self._system = client._sys_db  # noqa: SLF001 -- contract-tested
+        self._sql: SqlEngine = self._system.engine
+        self._is_shared = sql_engine.dialect.name == "postgresql"
+        self._runs = self._system.tables.workflow_status
+        in_queue = self._runs.c.queue_name == QUEUE
+        # Both: the first is the predicate of the partial index as SQLite wants it, the second is what is meant.
+        self._is_pending = in_queue & self._runs.c.status.in_(
+            [literal_column("'ENQUEUED'"), literal_column("'PENDING'")]
+        )
+        self._is_queued = self._is_pending & (self._runs.c.status == literal_column("'ENQUEUED'"))
+        self._is_executing = self._is_pending & (self._runs.c.status == literal_column("'PENDING'"))
+        self._settings: Any = None
+        self._dbos: Any = None
+        self._owner = ""
+        self._working: set[RunId] = set()
+
+    def prepare(self) -> None:
+        """Brings the tables up to date, and queues again what a process of this name held when it died."""
+        self._system.run_migrations()
+        self._settings = self._client.register_queue(
+            QUEUE,
+            global_concurrency=self._limits.in_deployment,
+            worker_concurrency=min(self._limits.in_replica, self._limits.in_deployment),
+            partition_concurrency=min(self._limits.per_tenant, self._limits.in_deployment),
+            on_conflict="always_update",
+        )
+        self.requeue(self._executor)
+
+    def attach(self, dbos: Any) -> None:
+        """What executes the workflows."""
+        self._dbos = dbos
+
+    # -- what the engine is asked ------------------------------------------------------------------------------------
+
+    def submit(self, run_id: RunId, tenant: Tenant, rank: int) -> None:
+        self._client.enqueue(
+            {
+                "workflow_name": _WORKFLOW,
+                "queue_name": QUEUE,
+                "workflow_id": run_id,
+                "app_version": APPLICATION_VERSION,
+                "priority": rank,
+                "queue_partition_key": tenant,
+            },
+            run_id,
+        )
+
+    def withdraw(self, run_id: RunId) -> None:
+        # DBOS's own cancel would free the slot of a run that has started, while it still executes.
+        now = int(time.time() * 1000)
+        ended = {"status": "CANCELLED", "updated_at": now, "completed_at": now}
+        with self._sql.begin() as connection:
+            connection.execute(
+                update(self._runs).where(self._is_queued & (self._runs.c.workflow_uuid == run_id)).values(ended)
+            )
+
+    def pending(self) -> set[RunId]:
+        with self._sql.connect() as connection:
+            return set(connection.scalars(select(self._runs.c.workflow_uuid).where(self._is_pending)))
+
+    def forget(self, run_ids: Sequence[RunId]) -> None:
+        self._client.delete_workflows(list(run_ids))
+
+    def executors(self) -> set[str]:
+        with self._sql.connect() as connection:
+            return set(connection.scalars(select(self._runs.c.executor_id).where(self._is_executing).distinct()))
+
+    def requeue(self, executor: str) -> list[RunId]:
+        held = select(self._runs.c.workflow_uuid).where(self._is_executing & (self._runs.c.executor_id == executor))
+        with self._sql.connect() as connection:
+            run_ids = list(connection.scalars(held))
+        return [run_id for run_id in run_ids if self._system.reenqueue_for_recovery(run_id, [executor], QUEUE)]
+
+    # -- what the claim worker is given ------------------------------------------------------------------------------
+
+    @contextmanager
+    def turn(self) -> Generator[QueueLoad]:
+        self._owner = str(uuid.uuid4())
+        with _translated_errors(), self._sql.connect() as connection:
+            if self._is_shared:
+                _take_turn(connection)
+            yield self._load(connection)
+
+    def claim(self, tenant: Tenant, most: int) -> Sequence[RunId]:
+        settings = copy.copy(self._settings)
+        settings._worker_concurrency = most  # noqa: SLF001 -- contract-tested
+        with _translated_errors():
+            for _ in range(_CLAIM_TRIES):
+                try:
+                    claimed, _ = self._system.start_queued_workflows(
+                        settings,
+                        self._executor,
+                        APPLICATION_VERSION,
+                        tenant,
+                        owner_xid=self._owner,
+                        is_latest_version=True,
+                    )
+                except DBAPIError as error:
+                    if not (self._system.is_serialization_conflict(error) or self._system.is_lock_conflict(error)):
+                        raise
+                else:
+                    return claimed
+        return ()
+
+    def start(self, run_ids: Sequence[RunId]) -> None:
+        with _translated_errors():
+            claimed = self._system.get_workflow_statuses(list(run_ids))
+        for status in claimed:
+            if status["status"] == "PENDING":
+                self._working.add(status["workflow_uuid"])
+                execute_dequeued_workflow(self._dbos, status, self._owner)
+
+    def let_go(self, run_id: RunId) -> None:
+        """Notes that nobody works on the run here any more."""
+        self._working.discard(run_id)
+
+    def requeue_lost(self, held_here: Collection[RunId]) -> None:
+        with _translated_errors():
+            for run_id in held_here:
+                if run_id not in self._working:
+                    self._system.reenqueue_for_recovery(run_id, [self._executor], QUEUE)
+
+    def _load(self, connection: Connection) -> QueueLoad:
+        runs = self._runs.c
+        executing = connection.execute(
+            select(runs.workflow_uuid, runs.queue_partition_key, runs.executor_id, runs.started_at_epoch_ms).where(
+                self._is_executing
+            )
+        ).all()
+        queued = connection.execute(
+            select(runs.queue_partition_key, func.count(), func.min(runs.created_at))
+            .where(self._is_queued)
+            .group_by(runs.queue_partition_key)
+        ).all()
+        starts: defaultdict[Tenant, list[int]] = defaultdict(list)
+        for _, tenant, _, started_at in executing:
+            starts[tenant].append(started_at)
+        waiting = {tenant: (count, since) for tenant, count, since in queued}
+        return QueueLoad(
+            tenants=[
+                _tenant_load(tenant, starts[tenant], *waiting.get(tenant, (0, 0))) for tenant in {*starts, *waiting}
+            ],
+            held_here=[run_id for run_id, _, executor, _ in executing if executor == self._executor],
+        )
+
+
+class _Connections:
+    """Those that are open, so that a closing engine can end what waits for a database that does not answer."""
+
+    def __init__(self) -> None:
+        self._open: WeakSet[psycopg.Connection[Any]] = WeakSet()
+
+    def open(self, url: str) -> "psycopg.Connection[Any]":
+        connection = connect(url, purpose="run queue")
+        connection.autocommit = False
+        self._open.add(connection)
+        return connection
+
+    def cut(self) -> None:
+        for connection in list(self._open):
+            with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+                duplicate.shutdown(socket.SHUT_RDWR)
+
+
+def _tenant_load(tenant: Tenant, starts: Collection[int], queued: int, waiting_since: int) -> TenantLoad:
+    served_at = (max(starts, default=0), 0)
+    return TenantLoad(
+        tenant=tenant, executing=len(starts), queued=queued, served_at=served_at, waiting_since=waiting_since
+    )
+
+
+def _take_turn(connection: Connection) -> None:
+    lock = text("SELECT pg_advisory_xact_lock(:lock) FROM set_config('lock_timeout', :wait, true)")
+    try:
+        connection.execute(lock, {"lock": _TURN_LOCK, "wait": _TURN_WAIT})
+    except OperationalError as error:
+        if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            raise
+        connection.rollback()
+
+
+def _idle(*_: object) -> None:
+    """In place of a thread of DBOS's."""
+
+
+@contextmanager
+def _without_own_threads() -> Generator[None]:
+    names = ("queue_thread", "background_jobs_thread", "dynamic_scheduler_loop")
+    originals = {name: getattr(dbos_internals, name) for name in names}
+    for name in names:
+        setattr(dbos_internals, name, _idle)
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(dbos_internals, name, original)
+
+
+def _record_outcomes_patiently(system: Any, is_given_up: threading.Event) -> None:
+    """Makes the record of an outcome wait for the database in steady steps, until it is given up.
+
+    DBOS would double its pauses up to a minute and more, and keep the process from ending meanwhile.
+    """
+    system._retry_connection_errors = False  # noqa: SLF001 -- contract-tested
+    record = system.update_workflow_outcome
+
+    def record_patiently(*args: Any, **options: Any) -> bool:
+        while True:
+            try:
+                return record(*args, **options)
+            except (OperationalError, InterfaceError, NoConnectionFree):
+                if is_given_up.wait(RETRY_SECONDS):
+                    raise
+
+    system.update_workflow_outcome = record_patiently
 
 
 @contextmanager
@@ -167,6 +494,9 @@ def _translated_errors() -> Generator[None]:
         raise StoreUnavailable from error
 
 
+_OWN_ENDINGS = _OwnEndings()
+
+
 def _prepare_logger() -> None:
     logger = logging.getLogger("dbos")
     if not logger.handlers:
@@ -174,8 +504,19 @@ def _prepare_logger() -> None:
     logger.addFilter(_OWN_ENDINGS)
 
 
-def _sqlite_engine(url: str) -> SqlEngine:
-    engine = create_engine(url)
+def _postgres_engine(url: str, connections: _Connections) -> SqlEngine:
+    return create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: connections.open(url),
+        pool_size=_CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=CALL_SECONDS,
+        pool_pre_ping=True,
+    )
+
+
+def _sqlite_engine(database: Path) -> SqlEngine:
+    engine = create_engine(f"sqlite:///{database}")
 
     def prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = "IMMEDIATE"
