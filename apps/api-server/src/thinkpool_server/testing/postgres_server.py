@@ -7,7 +7,6 @@ that the package made, since PostgreSQL refuses to run as root.
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ from tempfile import mkdtemp
 from typing import Literal
 
 import psycopg
+
+from thinkpool_server.testing.ports import lasting_port
 
 _PLACES = "/usr/lib/postgresql/*/bin"
 _SETTINGS = {
@@ -44,8 +45,7 @@ class PostgresServer:
         self._programs = programs
         self._numbers = count(1)
         self._user = "postgres" if os.geteuid() == 0 else None
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = lasting_port()
         if self._user is not None:
             account = pwd.getpwnam(self._user)
             os.chown(directory, account.pw_uid, account.pw_gid)
