@@ -1,0 +1,115 @@
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from thinkpool_server.errors import ReplicaLost
+from thinkpool_server.postgres import connect, migrate
+from thinkpool_server.replicas.membership import Membership, open_membership
+from thinkpool_server.testing.postgres_server import PostgresServer, find_programs, running_postgres
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    with connect(database_url, purpose="test") as connection:
+        migrate(connection)
+    return database_url
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    with running_postgres(programs) as server:
+        yield server
+
+
+def execute(url: str, statement: str) -> list[tuple[Any, ...]]:
+    with connect(url, purpose="test") as connection:
+        return connection.execute(statement.encode()).fetchall()
+
+
+def is_up(url: str) -> bool:
+    try:
+        return execute(url, "SELECT true") == [(True,)]
+    except psycopg.OperationalError:
+        return False
+
+
+@asynccontextmanager
+async def joined(url: str, name: str, *, slots: int = 2) -> AsyncGenerator[tuple[Membership, asyncio.Event]]:
+    lost = asyncio.Event()
+    async with (
+        asyncio.timeout(50),
+        open_membership(url, name, host="here", slots=slots, on_lost=lost.set) as membership,
+    ):
+        yield membership, lost
+
+
+async def until_buried(by: Membership, name: str) -> None:
+    while name not in await by.bury():
+        pass
+
+
+async def test_replicas_see_each_other_come_and_go(url: str) -> None:
+    async with joined(url, "a") as (first, _):
+        assert (first.replicas, first.slots, first.is_eldest, first.is_held) == (1, 2, True, True)
+        async with joined(url, "b", slots=3) as (second, _):
+            assert (second.replicas, second.slots, second.is_eldest) == (2, 5, False)
+            while first.replicas < 2:
+                await first.ask_live()
+            assert repr(first) == "<Membership a, one of 2>"
+        assert await first.ask_live() == {"a"}
+
+
+async def test_whose_process_is_gone_is_buried_and_who_lives_is_not(url: str) -> None:
+    async with joined(url, "a") as (living, lost), joined(url, "b") as (_, _):
+        execute(url, "INSERT INTO thinkpool.replicas (executor, host, slots) VALUES ('c', 'there', 1) RETURNING 1")
+        await until_buried(living, "c")
+        assert await living.ask_live() == {"a", "b"}
+        assert not lost.is_set()
+
+
+async def test_whose_process_is_frozen_is_buried_though_its_lock_is_held(url: str) -> None:
+    async with joined(url, "a") as (living, _):
+        with connect(url, purpose="test") as frozen:
+            frozen.execute("SELECT pg_advisory_lock(hashtextextended('c', 4242))")
+            frozen.execute("INSERT INTO thinkpool.replicas (executor, host, slots) VALUES ('c', 'there', 1)")
+            await until_buried(living, "c")
+            ages = frozen.execute("SELECT clock_timestamp() - pg_postmaster_start_time() > interval '10 s'").fetchone()
+            assert ages == (True,)
+
+
+async def test_who_was_taken_for_dead_learns_it_and_begins_nothing(url: str) -> None:
+    async with joined(url, "a") as (membership, lost):
+        await membership.confirmed()
+        execute(url, "DELETE FROM thinkpool.replicas RETURNING 1")
+        await lost.wait()
+        assert (membership.is_lost, membership.is_held) == (True, False)
+        with pytest.raises(ReplicaLost):
+            await membership.confirmed()
+
+
+async def test_a_database_that_restarts_costs_nobody_its_place(own_postgres: PostgresServer) -> None:
+    url = own_postgres.new_database()
+    with connect(url, purpose="test") as connection:
+        migrate(connection)
+    async with joined(url, "a") as (first, lost_first), joined(url, "b") as (second, lost_second):
+        await asyncio.to_thread(own_postgres.stop)
+        while first.is_connected or second.is_connected:
+            await asyncio.to_thread(is_up, url)
+        await asyncio.to_thread(own_postgres.start)
+        buried: list[str] = []
+        while not (first.is_connected and second.is_connected):
+            await asyncio.to_thread(is_up, url)
+        held = execute(url, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+        assert held == [(2,)]
+        for membership in (first, second):
+            await membership.confirmed()
+            buried += await membership.bury()
+        assert buried == []
+        assert not lost_first.is_set()
+        assert not lost_second.is_set()
