@@ -5,7 +5,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import aiohttp
 import psutil
+from thinkpool_server.testing.ports import lasting_port
 
 from benchmarks.processes import ProcessFailed
 
@@ -36,14 +36,6 @@ class Footprint:
     threads: int
 
 
-def free_port() -> int:
-    """A loopback port that nobody listens on, and that is not one that the kernel would give to a client by itself."""
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 class Replica:
     """One server process at a time, on one port and one data directory.
 
@@ -53,7 +45,7 @@ class Replica:
 
     def __init__(self, number: int, directory: Path, environment: Mapping[str, str]) -> None:
         self.number = number
-        self.port = free_port()
+        self.port = lasting_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.life = 0
         """How often it was started."""

@@ -9,6 +9,8 @@ from live_server import LiveServer, Received, field
 from thinkpool_pipeline.testing.event_checker import check_event_log
 from thinkpool_pipeline.testing.upstream import SimulatedUpstream
 
+from chaos.call_rules import owning_step, recording_times
+from chaos.history import LoggedEvent
 from conftest import OpenServer
 
 RUNS = 10
@@ -44,7 +46,7 @@ async def test_runs_go_on_after_kill_9_at_any_moment_and_repeat_no_recorded_call
             await server.kill()
             await server.start()
         logs = await finished_runs(server, run_ids)
-        recorded = {run_id: await recording_times(server, run_id) for run_id in run_ids}
+        recorded = {run_id: await recorded_steps(server, run_id) for run_id in run_ids}
         undisturbed = await finished_runs(server, [await server.submit(question) for question in questions])
     for log, reference in zip(logs, undisturbed, strict=True):
         check_streams(log)
@@ -53,29 +55,14 @@ async def test_runs_go_on_after_kill_9_at_any_moment_and_repeat_no_recorded_call
     completed = {(entry.run_id, entry.step) for entry in disturbed if entry.outcome == "completed"}
     assert len(completed) == RUNS * CALLS_OF_A_RUN
     begun = Counter((entry.run_id, entry.step) for entry in disturbed)
-    torn = Counter(run_id for (run_id, _), times in begun.items() for _ in range(times - 1))
-    assert max(torn.values(), default=0) <= kills
-    assert [entry for entry in disturbed if entry.started_at > recorded[entry.run_id][entry.step]] == []
+    torn = {(run_id, owning_step(step)): times - 1 for (run_id, step), times in reversed(begun.most_common())}
+    torn_steps = Counter(run_id for (run_id, _), times in torn.items() for _ in range(times))
+    assert max(torn_steps.values(), default=0) <= kills
+    late = [e for e in disturbed if e.started_at > recorded[e.run_id][owning_step(e.step)]]
+    assert late == []
 
 
-async def recording_times(server: LiveServer, run_id: str) -> dict[str, float]:
-    """When each upstream call's step was recorded, in seconds since the epoch."""
+async def recorded_steps(server: LiveServer, run_id: str) -> dict[str, float]:
+    """When each step of the run was recorded, in seconds since the epoch."""
     page = await server.get(f"/v1/research/{run_id}/events?limit=1000", Accept="application/json")
-    turn_of: dict[str, int] = {}
-    report_turn = 0
-    times: dict[str, float] = {}
-    for event in page["events"]:
-        data = event["data"]
-        match event["type"]:
-            case "turn.started":
-                report_turn = data["turn"] if data["purpose"] == "report" else report_turn
-            case "turn.finished":
-                times["report" if data["turn"] == report_turn else f"turn/{data['turn']}"] = event["at"]
-            case "tool.started":
-                turn_of[data["call_id"]] = data["turn"]
-            case "tool.finished":
-                step = f"turn/{turn_of[data['call_id']]}/call/1"
-                times |= {step: event["at"], f"{step}/extract": event["at"]}
-            case _:
-                pass
-    return times
+    return recording_times([LoggedEvent(**event) for event in page["events"]])
