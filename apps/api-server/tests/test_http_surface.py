@@ -152,6 +152,17 @@ async def test_every_answer_has_the_security_headers_and_an_id() -> None:
         assert len({answer.headers["X-Request-Id"] for answer in answers}) == len(answers)
 
 
+@pytest.mark.parametrize(
+    ("given", "is_kept"),
+    [("abc-1.2_Z", True), ("a" * 128, True), ("a" * 129, False), ("two words", False), ("a:b", False), ("é", False)],
+)
+async def test_a_proxys_request_id_is_kept_if_a_header_and_a_log_can_carry_it(given: str, is_kept: bool) -> None:
+    async with served() as http:
+        answer = await http.client.get("/health", headers={"X-Request-Id": given.encode()})
+    assert (answer.headers["X-Request-Id"] == given) == is_kept
+    assert answer.headers["X-Request-Id"].isascii()
+
+
 EVIL = [
     "https://evil.example",
     "null",

@@ -192,6 +192,8 @@ class _Figures(Collector):
         yield self._gauge("queued_runs", "Runs waiting in the whole deployment.", figures.queued_runs)
         yield self._gauge("limiter_held", "Slots of the global limit in use.", figures.limiter.held)
         yield self._gauge("limiter_limit", "Slots of the global limit.", figures.limiter.total)
+        yield self._gauge("replicas", "Processes that serve the deployment, as this one sees it.", figures.replicas)
+        yield self._gauge("database_reachable", "1 while the database answers this replica.", figures.is_database_ok)
         yield self._gauge("open_streams", "Readers of runs.", figures.open_streams)
         yield self._gauge(
             "event_log_lag_seconds", "Age of the oldest event not committed.", figures.event_log_lag_seconds

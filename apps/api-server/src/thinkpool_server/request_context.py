@@ -1,8 +1,10 @@
-"""Around every request: an id of our making, the security headers, one log line and one count at its end.
+"""Around every request: an id, the security headers, one log line and one count at its end.
 
-Pure ASGI. Nothing from the request goes into a header; only the route's template goes into a label.
+Pure ASGI. A proxy's or client's `X-Request-Id` is kept if it is made of letters, digits, `.`, `_` and `-`; nothing else
+of the request goes into a header, and only the route's template into a label.
 """
 
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -15,6 +17,8 @@ from thinkpool_server.metrics import OTHER, Metrics
 
 _QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics"})  # asked every few seconds by machines
 _HEADERS = tuple((name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items())
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 _log = structlog.stdlib.get_logger("thinkpool.http")
 
@@ -31,7 +35,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = secrets.token_hex(8)
+        request_id = _request_id(scope)
         started_at = time.monotonic()
         status = 500
 
@@ -62,3 +66,10 @@ class RequestContext:
                     tenant=scope.get("thinkpool.tenant"),
                     duration_seconds=round(time.monotonic() - started_at, 4),
                 )
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return value.decode()
+    return secrets.token_hex(8)

@@ -1,14 +1,16 @@
 """Reading a run's events from any place on: the past from the store, the present from the topic, then the end."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Protocol, Self
+from collections.abc import Awaitable, Callable
+from typing import Protocol, Self, TypeVar
 
 from thinkpool_pipeline.events import StoredEvent
 from thinkpool_pipeline.values import RunId, Seq
 
 from thinkpool_server.errors import StoreUnavailable
 from thinkpool_server.event_log.topic import Topic
+
+T = TypeVar("T")
 
 PAGE_EVENTS = 500
 """How many events are read from the store at once."""
@@ -81,7 +83,7 @@ class FollowingReader:
                 self.is_cut = self._log.is_draining and not (self._topic.is_ended or is_over)
                 break
             if self._topic.since(self._after) is None:
-                is_over = not await self._log.is_live(self._run_id)  # then what it ended with is read once more
+                is_over = not await self._patiently(self._is_live, True)  # then what it ended with is read once more
             if self._topic.version == version and not is_over:
                 await self._topic.changed()
         raise StopAsyncIteration
@@ -89,20 +91,26 @@ class FollowingReader:
     async def _stored(self) -> tuple[StoredEvent, ...]:
         batch = self._topic.since(self._after)
         if batch is None:
-            batch = await self._past()
+            batch = await self._patiently(self._past, ())
         if batch:
             self._after = batch[-1].seq
             self._is_done = batch[-1].is_end
         return batch
 
     async def _past(self) -> tuple[StoredEvent, ...]:
-        """What the store has; a database that is away for a while is waited for."""
+        return await self._log.read(self._run_id, after=self._after, most=PAGE_EVENTS)
+
+    async def _is_live(self) -> bool:
+        return await self._log.is_live(self._run_id)
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]], unknown: T) -> T:
+        """What the store answers; a database that is away is waited for, until the log drains: then `unknown`."""
         while True:
             try:
-                return await self._log.read(self._run_id, after=self._after, most=PAGE_EVENTS)
+                return await ask()
             except StoreUnavailable:
                 if self._log.is_draining:
-                    return ()
+                    return unknown
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _told(self) -> tuple[StoredEvent, ...]:

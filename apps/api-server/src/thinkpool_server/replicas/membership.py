@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, LiteralString, TypeAlias
 
 import psycopg
+import structlog
 from psycopg import AsyncConnection
 
 from thinkpool_server.errors import ReplicaLost
@@ -31,6 +32,8 @@ LEASE_SECONDS: Final = 7.0
 
 GRACE_SECONDS: Final = 5.0
 """Nobody is declared dead so soon after the database, or one's own way to it, has come back: all were cut off."""
+
+_logger = structlog.stdlib.get_logger("thinkpool.replicas")
 
 _ANSWER_SECONDS = 3.0
 _RETRY_SECONDS = 0.2
@@ -144,6 +147,7 @@ class Membership:
                         connection = await self._connect()
                         await self._beat(connection)
                         self._connection = connection
+                        _logger.warning("database reached again")
                     else:
                         await self._beat(self._connection)
             except (psycopg.Error, TimeoutError):
@@ -200,6 +204,7 @@ class Membership:
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            _logger.warning("database lost")
             with suppress(psycopg.Error):
                 await connection.close()
 
