@@ -18,8 +18,6 @@ class StoreUnavailable(AdmissionError):
 class ReplicaLost(StoreUnavailable):
     """The other replicas took this one for dead: it writes nothing any more, and its runs are theirs."""
 
-    code = "replica-lost"
-
 
 class RunSuspended(PipelineError):
     """The server is going down: the run stops between two steps and is taken up again later."""
