@@ -123,10 +123,9 @@ class Membership:
             psycopg.Error: the database cannot be reached.
 
         """
-        connection = await self._connect()
-        await connection.execute(_JOIN, (self.executor, host, slots))
-        await self._beat(connection)
-        self._connection = connection
+        async with await connect_async(self._url, purpose="membership") as connection:
+            await connection.execute(_JOIN, (self.executor, host, slots))
+        await self._connect()
 
     async def leave(self) -> None:
         """Gives the place up, if the database is there to be told."""
@@ -144,9 +143,7 @@ class Membership:
             try:
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     if self._connection is None:
-                        connection = await self._connect()
-                        await self._beat(connection)
-                        self._connection = connection
+                        await self._connect()
                         _logger.warning("database reached again")
                     else:
                         await self._beat(self._connection)
@@ -185,11 +182,16 @@ class Membership:
         async with asyncio.timeout(_ANSWER_SECONDS):
             return set(await _slots(self._connection))
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self) -> None:
         connection = await connect_async(self._url, purpose="membership")
-        self._connected_at = time.monotonic()
-        await connection.execute(_LOCK, (self.executor, _LOCKS))
-        return connection
+        try:
+            self._connected_at = time.monotonic()
+            await connection.execute(_LOCK, (self.executor, _LOCKS))
+            await self._beat(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        self._connection = connection
 
     async def _beat(self, connection: _Connection) -> None:
         asked_at = time.monotonic()
