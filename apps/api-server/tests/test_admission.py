@@ -124,3 +124,38 @@ def test_runs_that_waited_too_long_are_named() -> None:
     admission = filled(1, 9, 2)
     assert admission.overdue(0.0) == []
     assert admission.overdue(1e12) == ["r0", "r1"]
+
+
+def test_what_ended_elsewhere_counts_towards_the_estimate() -> None:
+    admission = Admission(slots=1, max_queued=5)
+    first = admission.admit(RunId("a"), A, 5)
+    admission.start(first.run_id)
+    second = admission.admit(RunId("b"), A, 5)
+    assert admission.place(second).estimated_start_seconds is None
+    admission.note_end(first.run_id)
+    admission.start(second.run_id)
+    third = admission.admit(RunId("c"), A, 5)
+    assert admission.place(third).estimated_start_seconds is not None
+
+
+def test_the_number_that_the_database_gives_decides_the_order() -> None:
+    admission = Admission(slots=1, max_queued=9)
+    own = [admission.admit(RunId(name), A, 5) for name in ("a", "b")]
+    elsewhere = Ticket(run_id=RunId("x"), tenant=A, priority=5, arrival=1, accepted_at=0.0)
+    admission.readmit(elsewhere)
+    confirmed = [admission.confirm(ticket, arrival) for ticket, arrival in zip(own, (3, 2), strict=True)]
+    assert [ticket.rank - confirmed[1].rank for ticket in confirmed] == [1, 0]
+    assert admission.predecessor(RunId("a")) == "b"
+    assert admission.predecessor(RunId("b")) == "x"
+    assert admission.admit(RunId("c"), A, 5).arrival == 4
+    for name in ("x", "b", "a", "c"):
+        admission.leave(RunId(name))
+    assert repr(admission) == "<Admission [0 executing, 0 waiting]>"
+
+
+def test_other_replicas_runs_take_room_too() -> None:
+    admission = Admission(slots=2, max_queued=1)
+    assert admission.refusal(A, executing=2, waiting={}) is None
+    assert isinstance(admission.refusal(A, executing=2, waiting={A: 1}), QueueFull)
+    admission.slots = 3
+    assert admission.refusal(A, executing=2, waiting={A: 1}) is None

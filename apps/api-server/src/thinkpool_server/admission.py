@@ -64,6 +64,7 @@ class Admission:
         self._waiting: dict[RunId, Ticket] = {}
         self._lanes: dict[tuple[Tenant, int], list[Ticket]] = {}
         self._executing: dict[RunId, Ticket] = {}
+        self._began_at: dict[RunId, float] = {}
         self._durations: deque[float] = deque(maxlen=_RECENT_RUNS)
 
     def __repr__(self) -> str:
@@ -130,6 +131,12 @@ class Admission:
         ticket = self._remove_waiting(run_id)
         if ticket is not None:
             self._executing[run_id] = ticket
+            self._began_at[run_id] = time.monotonic()
+
+    def note_end(self, run_id: RunId) -> None:
+        """Forgets a run that ended elsewhere; how long it executed counts as well."""
+        began_at = self._began_at.get(run_id)
+        self.leave(run_id, executed_seconds=None if began_at is None else time.monotonic() - began_at)
 
     def known(self) -> set[RunId]:
         """The runs that wait or execute."""
@@ -139,6 +146,7 @@ class Admission:
         """Forgets the run: it has ended."""
         self._remove_waiting(run_id)
         self._executing.pop(run_id, None)
+        self._began_at.pop(run_id, None)
         if executed_seconds is not None:
             self._durations.append(executed_seconds)
 

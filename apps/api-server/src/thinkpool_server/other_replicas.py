@@ -79,7 +79,11 @@ class OtherReplicas:
             case Started(run_id):
                 self._admission.start(run_id)
                 self._supervisor.note_moved(run_id)
-            case Appended(run_id, is_end=True) | Deleted(run_id):
+            case Appended(run_id, is_end=True):
+                self._log.note(notice)
+                self._admission.note_end(run_id)
+                self._supervisor.note_moved(run_id)
+            case Deleted(run_id):
                 self._log.note(notice)
                 self._forget(run_id)
             case Appended():
