@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from thinkpool_pipeline.outward import DeadlinePassed
+from thinkpool_pipeline.outward import DeadlinePassed, RateWindow
 from thinkpool_pipeline.outward.gate import Gate
 
 
@@ -15,7 +15,7 @@ async def settle() -> None:
 
 
 async def test_no_more_than_the_limit_are_out_and_the_rest_come_in_order(time):
-    gate = Gate(max_concurrent=2, requests_per_second=None, timing=time.timing())
+    gate = Gate(max_concurrent=2, rate=None, timing=time.timing())
     order: list[int] = []
     go_on = asyncio.Event()
 
@@ -37,7 +37,7 @@ async def test_no_more_than_the_limit_are_out_and_the_rest_come_in_order(time):
 
 
 async def test_a_place_that_does_not_come_in_time_is_a_passed_deadline(time):
-    gate = Gate(max_concurrent=1, requests_per_second=None, timing=time.timing())
+    gate = Gate(max_concurrent=1, rate=None, timing=time.timing())
     async with gate.slot(deadline=in_seconds(5), total_seconds=5):
         with pytest.raises(DeadlinePassed):
             async with gate.slot(deadline=in_seconds(0.01), total_seconds=0.01):
@@ -48,7 +48,7 @@ async def test_a_place_that_does_not_come_in_time_is_a_passed_deadline(time):
 
 
 async def test_cancelled_while_waiting_leaves_its_place_to_the_next(time):
-    gate = Gate(max_concurrent=1, requests_per_second=None, timing=time.timing())
+    gate = Gate(max_concurrent=1, rate=None, timing=time.timing())
 
     async def call() -> None:
         async with gate.slot(deadline=in_seconds(5), total_seconds=5):
@@ -62,31 +62,50 @@ async def test_cancelled_while_waiting_leaves_its_place_to_the_next(time):
     assert (gate.in_flight, gate.waiting) == (0, 0)
 
 
-async def test_a_second_s_worth_goes_at_once_and_the_rest_at_the_rate(time):
-    gate = Gate(max_concurrent=100, requests_per_second=4, timing=time.timing())
+async def test_a_rate_holds_calls_back(time):
+    gate = Gate(max_concurrent=100, rate=RateWindow.of(4), timing=time.timing())
     starts: list[float] = []
     began = time.now
-    for _ in range(8):
-        async with gate.slot(deadline=in_seconds(60), total_seconds=60):
+    for _ in range(9):
+        async with gate.slot(deadline=in_seconds(60), total_seconds=60) as sent:
+            sent()
             starts.append(time.now - began)
-    assert starts == pytest.approx([0, 0, 0, 0, 0.25, 0.5, 0.75, 1.0])
+    assert starts == pytest.approx([0] * 4 + [1.1] * 4 + [2.2])
 
 
-async def test_slow_rates_space_calls_out(time):
-    gate = Gate(max_concurrent=100, requests_per_second=0.5, timing=time.timing())
-    began = time.now
-    for _ in range(3):
-        async with gate.slot(deadline=in_seconds(60), total_seconds=60):
-            pass
-    assert time.now - began == pytest.approx(4)
+async def test_each_key_has_the_rate_for_itself(time):
+    gate = Gate(max_concurrent=100, rate=RateWindow.of(1), timing=time.timing())
+    for key in ("one", "two", "three"):
+        async with gate.slot(deadline=in_seconds(60), total_seconds=60, key=key) as sent:
+            sent()
+    assert time.slept == []
+    async with gate.slot(deadline=in_seconds(60), total_seconds=60, key="two") as sent:
+        sent()
+    assert time.slept == pytest.approx([1.1])
 
 
 async def test_a_rate_that_would_pass_the_deadline_is_not_waited_for(time):
-    gate = Gate(max_concurrent=1, requests_per_second=0.1, timing=time.timing())
-    async with gate.slot(deadline=in_seconds(1), total_seconds=1):
-        pass
+    gate = Gate(max_concurrent=1, rate=RateWindow.of(0.1), timing=time.timing())
+    async with gate.slot(deadline=in_seconds(1), total_seconds=1) as sent:
+        sent()
     with pytest.raises(DeadlinePassed):
         async with gate.slot(deadline=in_seconds(1), total_seconds=1):
             pass
     assert time.slept == []
     assert (gate.in_flight, gate.waiting) == (0, 0)
+
+
+async def test_whoever_waits_beyond_it_is_not_in_flight_yet(time):
+    beyond = Gate(max_concurrent=1, rate=None, timing=time.timing())
+    gate = Gate(max_concurrent=2, rate=None, timing=time.timing(), beyond=beyond)
+
+    async def call() -> None:
+        async with gate.slot(deadline=in_seconds(5), total_seconds=5):
+            pass
+
+    held = beyond.slot(deadline=in_seconds(5), total_seconds=5)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group, held:
+        group.create_task(call())
+        await settle()
+        assert (gate.in_flight, gate.waiting) == (0, 1)
+    assert (gate.in_flight, gate.waiting, beyond.in_flight) == (0, 0, 0)

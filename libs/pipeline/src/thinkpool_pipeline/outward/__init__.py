@@ -18,7 +18,16 @@ from thinkpool_pipeline.outward.failures import (
 from thinkpool_pipeline.outward.json_text import parse_json
 from thinkpool_pipeline.outward.providers import Outward, Reach, open_outward
 from thinkpool_pipeline.outward.public_addresses import check_url, is_public
+from thinkpool_pipeline.outward.rate import OnSent, RateWindow
 from thinkpool_pipeline.outward.shared_cache import Sized
+from thinkpool_pipeline.outward.sharing import (
+    CallLimit,
+    CallLimits,
+    KeptResult,
+    ResultTurn,
+    SharedResults,
+    SharedUpstreams,
+)
 from thinkpool_pipeline.outward.timing import Timing
 from thinkpool_pipeline.outward.upstream import (
     Parsed,
@@ -34,17 +43,25 @@ __all__ = [
     "Body",
     "BodyTooLarge",
     "BreakerOpen",
+    "CallLimit",
+    "CallLimits",
     "DeadlinePassed",
     "ErrorKind",
+    "KeptResult",
     "KeysExhausted",
+    "OnSent",
     "Outward",
     "OutwardCall",
     "OutwardError",
     "Parsed",
     "ProviderName",
     "RateLimited",
+    "RateWindow",
     "Reach",
     "Refused",
+    "ResultTurn",
+    "SharedResults",
+    "SharedUpstreams",
     "Sized",
     "Timing",
     "Unavailable",

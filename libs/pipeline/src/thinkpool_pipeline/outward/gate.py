@@ -1,27 +1,39 @@
-"""How many calls a provider sees at once, and how many a second; first come, first served."""
+"""How many calls a provider sees at once, and how many in any second; first come, first served."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 from thinkpool_pipeline.outward.failures import DeadlinePassed
+from thinkpool_pipeline.outward.rate import OnSent, Rate, RateWindow
+from thinkpool_pipeline.outward.sharing import CallLimit
 from thinkpool_pipeline.outward.timing import Timing
 
 
 class Gate:
-    """Holds calls back until there is room for them."""
+    """Implements `CallLimit` for one process."""
 
-    def __init__(self, *, max_concurrent: int, requests_per_second: float | None, timing: Timing) -> None:
-        self._slots = asyncio.Semaphore(max_concurrent)
+    def __init__(
+        self,
+        *,
+        max_concurrent: int | None,
+        rate: RateWindow | None,
+        timing: Timing,
+        beyond: CallLimit | None = None,
+    ) -> None:
+        """Whoever has passed it passes `beyond`, too, and counts as waiting until then."""
+        self._slots = None if max_concurrent is None else asyncio.Semaphore(max_concurrent)
         self._max_concurrent = max_concurrent
-        self._spacing_seconds = 0.0 if requests_per_second is None else 1.0 / requests_per_second
+        self._window = rate
+        self._rates: dict[str, Rate] = {}
         self._timing = timing
-        self._next_at = 0.0
+        self._beyond = beyond
         self._in_flight = 0
         self._waiting = 0
 
     def __repr__(self) -> str:
-        return f"<Gate [{self._in_flight} of {self._max_concurrent} in flight, {self._waiting} waiting]>"
+        of = "" if self._max_concurrent is None else f" of {self._max_concurrent}"
+        return f"<Gate [{self._in_flight}{of} in flight, {self._waiting} waiting]>"
 
     @property
     def in_flight(self) -> int:
@@ -34,33 +46,43 @@ class Gate:
         return self._waiting
 
     @asynccontextmanager
-    async def slot(self, *, deadline: float, total_seconds: float) -> AsyncGenerator[None]:
-        """Holds a place for one call; waits for it until `deadline`, in the event loop's time.
+    async def slot(self, *, deadline: float, total_seconds: float, key: str = "") -> AsyncGenerator[OnSent]:
+        """As `CallLimit` says."""
+        async with AsyncExitStack() as held:
+            on_sent: list[OnSent] = []
+            with self._counted_as_waiting():
+                await self._take_place(held, deadline, total_seconds)
+                if self._window is not None:
+                    turn = self._rate(self._window, key).turn(deadline=deadline, total_seconds=total_seconds)
+                    on_sent.append(await held.enter_async_context(turn))
+                if self._beyond is not None:
+                    further = self._beyond.slot(deadline=deadline, total_seconds=total_seconds, key=key)
+                    on_sent.append(await held.enter_async_context(further))
 
-        Raises:
-            DeadlinePassed: there was no place in time.
+            def sent() -> None:
+                for tell in on_sent:
+                    tell()
 
-        """
-        with self._counted_as_waiting():
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await self._slots.acquire()
-            except TimeoutError:
-                raise DeadlinePassed(seconds=total_seconds, is_idle=False) from None
-        try:
-            wait_seconds = self._reserve()
-            if wait_seconds > deadline - asyncio.get_running_loop().time():
-                raise DeadlinePassed(seconds=total_seconds, is_idle=False)
-            if wait_seconds > 0:
-                with self._counted_as_waiting():
-                    await self._timing.sleep(wait_seconds)
             self._in_flight += 1
             try:
-                yield
+                yield sent
             finally:
                 self._in_flight -= 1
-        finally:
-            self._slots.release()
+
+    async def _take_place(self, held: AsyncExitStack, deadline: float, total_seconds: float) -> None:
+        if self._slots is None:
+            return
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise DeadlinePassed(seconds=total_seconds, is_idle=False) from None
+        held.callback(self._slots.release)
+
+    def _rate(self, window: RateWindow, key: str) -> Rate:
+        if key not in self._rates:
+            self._rates[key] = Rate(window, self._timing)
+        return self._rates[key]
 
     @contextmanager
     def _counted_as_waiting(self) -> Generator[None]:
@@ -69,10 +91,3 @@ class Gate:
             yield
         finally:
             self._waiting -= 1
-
-    def _reserve(self) -> float:
-        """Takes the next moment the rate allows; how long until then. A second's worth may go at once."""
-        now = self._timing.clock()
-        due_at = max(self._next_at, now)
-        self._next_at = due_at + self._spacing_seconds
-        return max(0.0, due_at - now - max(0.0, 1.0 - self._spacing_seconds))

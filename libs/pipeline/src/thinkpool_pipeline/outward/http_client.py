@@ -3,9 +3,10 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import aiohttp
@@ -17,6 +18,8 @@ CONNECT_SECONDS = 10.0
 KEEPALIVE_SECONDS = 15.0
 DNS_CACHE_SECONDS = 60
 RESOLVER_THREADS = 2
+
+_on_sent: ContextVar[Callable[[], None] | None] = ContextVar("on_sent", default=None)
 
 
 class NameLookup:
@@ -99,7 +102,9 @@ async def client_over(connector: aiohttp.TCPConnector, context: ssl.SSLContext) 
 
     Cookies above all: what one run is given must not reach the next.
     """
-    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    session = aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[_sending_trace()]
+    )
     transport = AiohttpTransport(verify=context, trust_env=False, client=session)
     async with httpx.AsyncClient(
         transport=transport,
@@ -109,3 +114,25 @@ async def client_over(connector: aiohttp.TCPConnector, context: ssl.SSLContext) 
         headers={"user-agent": "thinkpool"},
     ) as client:
         yield client
+
+
+@contextmanager
+def told_when_sent(on_sent: Callable[[], None]) -> Generator[None]:
+    """Tells when a request made in the block leaves: with its headers, and with each piece of its body."""
+    token = _on_sent.set(on_sent)
+    try:
+        yield
+    finally:
+        _on_sent.reset(token)
+
+
+def _sending_trace() -> aiohttp.TraceConfig:
+    async def tell(_session: object, _context: object, _parameters: object) -> None:
+        on_sent = _on_sent.get()
+        if on_sent is not None:
+            on_sent()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(tell)
+    trace.on_request_chunk_sent.append(tell)
+    return trace

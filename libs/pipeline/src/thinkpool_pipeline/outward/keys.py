@@ -5,6 +5,7 @@ worked before are not rested yet: one request that the service dislikes must not
 """
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
 from thinkpool_pipeline.outward.failures import KeysExhausted, OutwardError, RateLimited, Refused
 from thinkpool_pipeline.protocols import Clock
@@ -17,11 +18,17 @@ _KEY_REFUSALS = frozenset({401, 402, 403})
 _AWAKE = float("-inf")
 
 
+def key_name(secret: str) -> str:
+    """What a key is known by where it must not be known: 16 hexadecimal digits that lead to it for nobody."""
+    return blake2b(secret.encode(), digest_size=8, person=b"thinkpool api").hexdigest()
+
+
 class _Key:
     """One key and how it stands."""
 
     def __init__(self, secret: str) -> None:
         self.secret = secret
+        self.name = key_name(secret)
         self.rests_until = _AWAKE
         self.is_limited = False
         """Whether its rest, if it has one, is for its rate."""
@@ -101,6 +108,11 @@ class KeyRotation:
     def secret(self) -> str:
         """The key to send now."""
         return self._key.secret
+
+    @property
+    def name(self) -> str:
+        """What that key is known by."""
+        return self._key.name
 
     def succeed(self) -> None:
         """Notes that the key works."""

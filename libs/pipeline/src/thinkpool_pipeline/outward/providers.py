@@ -8,9 +8,11 @@ from typing import Literal, TypeAlias
 
 import httpx
 
+from thinkpool_pipeline.outward.gate import Gate
 from thinkpool_pipeline.outward.http_client import open_http_client
 from thinkpool_pipeline.outward.public_addresses import check_url
 from thinkpool_pipeline.outward.shared_cache import SharedTasks
+from thinkpool_pipeline.outward.sharing import CallLimit, CallLimits, SharedUpstreams
 from thinkpool_pipeline.outward.timing import Timing
 from thinkpool_pipeline.outward.upstream import ProviderName, Upstream, UpstreamSettings, UpstreamStatistics
 from thinkpool_pipeline.outward.web_client import WebReach, open_web_client
@@ -30,11 +32,15 @@ class _Way:
 class Outward:
     """The way out. `open_outward` makes one a process."""
 
-    def __init__(self, ways: Mapping[Reach, _Way], tasks: SharedTasks, timing: Timing) -> None:
+    def __init__(
+        self, ways: Mapping[Reach, _Way], tasks: SharedTasks, timing: Timing, shared: SharedUpstreams | None
+    ) -> None:
         self._ways = ways
         self._tasks = tasks
         self._timing = timing
+        self._shared = shared
         self._upstreams: dict[ProviderName, Upstream] = {}
+        self._limits: dict[str, CallLimit] = {}
 
     def __repr__(self) -> str:
         return f"<Outward {list(self._upstreams.values())}>"
@@ -50,15 +56,30 @@ class Outward:
         """
         if name not in self._upstreams:
             way = self._ways[reach]
+            settings = settings or UpstreamSettings()
+            has_limits = settings.limits != CallLimits()
             self._upstreams[name] = Upstream(
                 name,
-                settings=settings or UpstreamSettings(),
+                settings=settings,
                 client=way.client,
                 check_url=way.check_url,
                 tasks=self._tasks,
                 timing=self._timing,
+                limit=self.limit(settings.account or name, settings.limits) if has_limits else None,
+                results=None if self._shared is None else self._shared.results,
             )
         return self._upstreams[name]
+
+    def limit(self, name: str, limits: CallLimits) -> CallLimit:
+        """The limit of this name, the same one each time; the figures of the first call stay.
+
+        It holds over all processes that share limits, or this one alone where there are no others.
+        """
+        if self._shared is not None:
+            return self._shared.limit(name, limits)
+        if name not in self._limits:
+            self._limits[name] = Gate(max_concurrent=limits.max_concurrent, rate=limits.rate, timing=self._timing)
+        return self._limits[name]
 
     def statistics(self) -> Mapping[ProviderName, UpstreamStatistics]:
         """Every provider's figures, by name."""
@@ -66,8 +87,13 @@ class Outward:
 
 
 @asynccontextmanager
-async def open_outward(timing: Timing | None = None, web: WebReach | None = None) -> AsyncGenerator[Outward]:
-    """The way out, for as long as the block lasts; calls that are still out are cancelled at its end."""
+async def open_outward(
+    timing: Timing | None = None, web: WebReach | None = None, shared: SharedUpstreams | None = None
+) -> AsyncGenerator[Outward]:
+    """The way out, for as long as the block lasts; calls that are still out are cancelled at its end.
+
+    `shared` is what it has in common with other processes, and stays open for longer than the block.
+    """
     tasks = SharedTasks()
     web = web or WebReach()
     context = httpx.create_ssl_context(trust_env=False)
@@ -77,7 +103,7 @@ async def open_outward(timing: Timing | None = None, web: WebReach | None = None
             "web": _Way(client=web_client, check_url=partial(check_url, ports=web.ports)),
         }
         try:
-            yield Outward(ways, tasks, timing or Timing())
+            yield Outward(ways, tasks, timing or Timing(), shared)
         finally:
             await tasks.aclose()
 

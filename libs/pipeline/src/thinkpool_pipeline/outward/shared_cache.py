@@ -1,6 +1,7 @@
 """Results that many callers may share: kept for a while, and fetched once when many ask at the same time."""
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -44,6 +45,14 @@ class Sized(Generic[T]):
     size_bytes: int
     is_kept: bool = True
     """False for what only those who wait for it now are to get, such as a search's empty result."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundElsewhere(Sized[T]):
+    """A value that another process has kept: it cost no call."""
+
+    fresh_seconds: float
+    """How long it may still be kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,20 +109,28 @@ class SharedCache(Generic[T]):
         flight = self._flights.get(key)
         if flight is not None:
             self.hits += 1
-            return Shared(value=await self._join(key, flight), is_cached=True)
-        self.misses += 1
+            return Shared(value=(await self._join(key, flight)).value, is_cached=True)
         flight = self._flights[key] = _Flight(self._tasks.start(self._fetch(key, fetch)))
-        return Shared(value=await self._join(key, flight), is_cached=False)
+        result = await self._join(key, flight)
+        return Shared(value=result.value, is_cached=isinstance(result, FoundElsewhere))
 
     async def _fetch(self, key: str, fetch: Callable[[], Awaitable[Sized[T]]]) -> Sized[T]:
-        result = await fetch()
+        try:
+            result = await fetch()
+        except BaseException:
+            self.misses += 1
+            raise
+        if isinstance(result, FoundElsewhere):
+            self.hits += 1
+        else:
+            self.misses += 1
         self._keep(key, result)
         return result
 
-    async def _join(self, key: str, flight: _Flight[T]) -> T:
+    async def _join(self, key: str, flight: _Flight[T]) -> Sized[T]:
         flight.waiters += 1
         try:
-            return (await asyncio.shield(flight.task)).value
+            return await asyncio.shield(flight.task)
         finally:
             flight.waiters -= 1
             if not flight.waiters:
@@ -125,7 +142,8 @@ class SharedCache(Generic[T]):
         self._drop(key)
         if not result.is_kept or result.size_bytes > self._max_bytes:
             return
-        self._entries[key] = _Entry(result=result, expires_at=self._clock() + self._ttl_seconds)
+        fresh_seconds = result.fresh_seconds if isinstance(result, FoundElsewhere) else math.inf
+        self._entries[key] = _Entry(result=result, expires_at=self._clock() + min(self._ttl_seconds, fresh_seconds))
         self._bytes += result.size_bytes
         while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
             self._drop(next(iter(self._entries)))

@@ -16,15 +16,19 @@ from typing import Generic, Literal, TypeAlias, TypeVar, cast
 
 import httpx
 
+from thinkpool_pipeline.codec import from_json, to_json
 from thinkpool_pipeline.outward.body import TRANSPORT_ERRORS, Body
 from thinkpool_pipeline.outward.breaker import FAILURES_TO_OPEN, BreakerState, CircuitBreaker
 from thinkpool_pipeline.outward.call import OutwardCall
 from thinkpool_pipeline.outward.failures import DeadlinePassed, ErrorKind, OutwardError, RateLimited, Unavailable
 from thinkpool_pipeline.outward.gate import Gate
+from thinkpool_pipeline.outward.http_client import told_when_sent
 from thinkpool_pipeline.outward.keys import REFUSED_REST_SECONDS, KeyRing
+from thinkpool_pipeline.outward.rate import OnSent
 from thinkpool_pipeline.outward.refusals import Explain, failure_by_status, first_bytes
 from thinkpool_pipeline.outward.retry import MAX_RETRY_AFTER_SECONDS, RetryPolicy
-from thinkpool_pipeline.outward.shared_cache import Shared, SharedCache, SharedTasks, Sized
+from thinkpool_pipeline.outward.shared_cache import FoundElsewhere, Shared, SharedCache, SharedTasks, Sized
+from thinkpool_pipeline.outward.sharing import CallLimit, CallLimits, KeptResult, SharedResults
 from thinkpool_pipeline.outward.timing import Timing, Watch
 
 T = TypeVar("T")
@@ -38,12 +42,14 @@ OnRetry: TypeAlias = Callable[[OutwardError], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamSettings:
-    """How a provider may be used, by the whole process."""
+    """How a provider may be used."""
 
     max_concurrent: int = 256
-    """Calls out at once; more wait."""
-    requests_per_second: float | None = None
-    """None for no limit; a second's worth may go at once."""
+    """Calls of this process out at once; more wait."""
+    limits: CallLimits = field(default_factory=CallLimits)
+    """What the provider allows, to all processes that share limits."""
+    account: str = ""
+    """Upstreams of one account have one limit; empty for one of this upstream's own."""
     max_retries: int = 3
     """Of one call, on top of what its error's class allows; tries with another key are not counted."""
     open_patience_seconds: float = 1.5
@@ -111,16 +117,19 @@ class Upstream:
         check_url: Callable[[str], None],
         tasks: SharedTasks,
         timing: Timing,
+        limit: CallLimit | None,
+        results: SharedResults | None,
     ) -> None:
-        """`check_url` raises an `OutwardError` for a URL that must not be called."""
+        """`check_url` raises an `OutwardError` for a URL that must not be called.
+
+        `limit` and `results` are what it has in common with other upstreams and processes.
+        """
         self.name: ProviderName = name
         self._client = client
         self._check_url = check_url
         self._timing = timing
         self._keys = KeyRing(settings.keys, timing.clock)
-        self._gate = Gate(
-            max_concurrent=settings.max_concurrent, requests_per_second=settings.requests_per_second, timing=timing
-        )
+        self._gate = Gate(max_concurrent=settings.max_concurrent, rate=None, timing=timing, beyond=limit)
         self._breaker = CircuitBreaker(
             timing.clock, failures_to_open=FAILURES_TO_OPEN if settings.has_breaker else math.inf
         )
@@ -134,6 +143,8 @@ class Upstream:
             clock=timing.clock,
             tasks=tasks,
         )
+        self._results = results
+        self._cache_seconds = settings.cache_seconds
         self._requests = 0
         self._retries = 0
         self._rate_limited = 0
@@ -184,15 +195,22 @@ class Upstream:
         """
 
         async def carried(deadline: float) -> T:
-            async with self._passage(deadline, total_seconds):
+            async with self._passage(deadline, total_seconds) as sent:
+                sent()
                 return await _until(deadline, total_seconds, attempt)
 
         return await self._repeat(carried, total_seconds, on_retry)
 
     async def share(
-        self, key: str, call: OutwardCall, parse: Callable[[bytes], T], *, explain: Explain | None = None
+        self,
+        key: str,
+        call: OutwardCall,
+        parse: Callable[[bytes], T],
+        *,
+        explain: Explain | None = None,
+        shape: type[T] | None = None,
     ) -> Parsed[T]:
-        """What `parse` makes of the body: kept under `key`, and called for once however many ask.
+        """What `parse` makes of the body: kept under `key` as `keep` does, and called for once however many ask.
 
         `parse` raises `Unreadable` for what should be asked again and must not be kept.
 
@@ -208,16 +226,22 @@ class Upstream:
         async def fetch() -> Sized[T]:
             return await self.send(call, read, explain=explain)
 
-        return await self.keep(key, fetch)
+        return await self.keep(key, fetch, shape=shape)
 
-    async def keep(self, key: str, fetch: Callable[[], Awaitable[Sized[T]]]) -> Parsed[T]:
+    async def keep(
+        self, key: str, fetch: Callable[[], Awaitable[Sized[T]]], *, shape: type[T] | None = None
+    ) -> Parsed[T]:
         """What `fetch` gives: kept under `key` if it says so, and fetched once however many ask.
 
-        For what takes more than one call, or a library's. Raises what `fetch` raises, to everyone who waits.
+        Where processes share results, all of them ask once and keep it, as JSON of the type `shape`; without one, this
+        process does by itself. For what takes more than one call, or a library's. Raises what `fetch` raises, to
+        everyone who waits in this process.
         """
 
         async def fetched() -> Sized[object]:
-            return cast("Sized[object]", await fetch())
+            if shape is None or self._results is None:
+                return cast("Sized[object]", await fetch())
+            return cast("Sized[object]", await self._fetch_once(self._results, key, fetch, shape))
 
         shared: Shared[object] = await self._cache.get(key, fetched)
         return Parsed(cast(T, shared.value), shared.is_cached)  # one key, one way to fetch, one type
@@ -237,6 +261,19 @@ class Upstream:
             cache_hits=self._cache.hits,
             cache_misses=self._cache.misses,
         )
+
+    async def _fetch_once(
+        self, results: SharedResults, key: str, fetch: Callable[[], Awaitable[Sized[T]]], shape: type[T]
+    ) -> Sized[T]:
+        """What `fetch` gives, here or in another process."""
+        async with results.turn(f"{self.name} {shape!r} {key}") as turn:
+            found = None if turn.found is None else _read_kept(turn.found, shape)
+            if found is not None:
+                return found
+            fetched = await fetch()
+            if fetched.is_kept:
+                turn.keep(to_json(fetched.value), seconds=self._cache_seconds)
+            return fetched
 
     async def _repeat(
         self, attempt: Callable[[float], Awaitable[T]], total_seconds: float, on_retry: OnRetry | None
@@ -272,7 +309,8 @@ class Upstream:
         rotation = self._keys.begin()
         while True:
             try:
-                value = await self._try(exchange, {call.key_header: call.key_prefix + rotation.secret}, deadline)
+                header = {call.key_header: call.key_prefix + rotation.secret}
+                value = await self._try(exchange, header, deadline, key_name=rotation.name)
             except OutwardError as error:
                 rotation.move_on(error)
                 self._note_retry(error, on_retry)
@@ -280,11 +318,11 @@ class Upstream:
                 rotation.succeed()
                 return value
 
-    async def _try(self, exchange: _Exchange[T], key: Mapping[str, str], deadline: float) -> T:
+    async def _try(self, exchange: _Exchange[T], key: Mapping[str, str], deadline: float, *, key_name: str = "") -> T:
         call = exchange.call
         headers = {"accept-encoding": "gzip", **call.headers, **key}
-        async with self._passage(deadline, call.total_seconds):
-            with _translated_errors():
+        async with self._passage(deadline, call.total_seconds, key_name) as sent:
+            with _translated_errors(), told_when_sent(sent):
                 watch = Watch(deadline=deadline, total_seconds=call.total_seconds, idle_seconds=call.idle_seconds)
                 reply = self._client.stream(call.method, call.url, headers=headers, content=call.content)
                 async with watch, reply as response:
@@ -313,17 +351,26 @@ class Upstream:
         )
 
     @asynccontextmanager
-    async def _passage(self, deadline: float, total_seconds: float) -> AsyncGenerator[None]:
+    async def _passage(self, deadline: float, total_seconds: float, key_name: str = "") -> AsyncGenerator[OnSent]:
         """Lets one try through: a place, the breaker's leave, the counters."""
         self._breaker.check()
-        async with self._gate.slot(deadline=deadline, total_seconds=total_seconds):
+        async with self._gate.slot(deadline=deadline, total_seconds=total_seconds, key=key_name) as sent:
             with self._breaker.permit():
                 self._requests += 1
                 try:
-                    yield
+                    yield sent
                 except RateLimited:
                     self._rate_limited += 1
                     raise
+
+
+def _read_kept(kept: KeptResult, shape: type[T]) -> FoundElsewhere[T] | None:
+    """What another process kept; None where it is of another release's shape."""
+    try:
+        value = from_json(shape, kept.content)
+    except ValueError:
+        return None
+    return FoundElsewhere(value=value, size_bytes=len(kept.content), fresh_seconds=kept.fresh_seconds)
 
 
 async def _until(deadline: float, total_seconds: float, attempt: Callable[[], Awaitable[T]]) -> T:

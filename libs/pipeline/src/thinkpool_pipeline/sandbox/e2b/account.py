@@ -2,16 +2,16 @@
 
 import asyncio
 import importlib
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from thinkpool_pipeline.outward import OutwardError, RateLimited, Refused, Timing, Unavailable, Upstream
+from thinkpool_pipeline.outward import CallLimit, OutwardError, RateLimited, Refused, Timing, Unavailable, Upstream
 from thinkpool_pipeline.outward.keys import KeyRing
 from thinkpool_pipeline.sandbox.e2b.failures import CalledOff, NotKilled
-from thinkpool_pipeline.sandbox.e2b.pace import Pace
 from thinkpool_pipeline.sandbox.e2b.settings import E2BSettings
 
 if TYPE_CHECKING:
@@ -48,12 +48,12 @@ class Listed:
 class Account:
     """All calls that are about sandboxes rather than into them."""
 
-    def __init__(self, upstream: Upstream, settings: E2BSettings, timing: Timing) -> None:
-        """Raises `ValueError` for a key that no header could hold."""
+    def __init__(self, upstream: Upstream, settings: E2BSettings, pace: CallLimit, timing: Timing) -> None:
+        """`pace` says when a sandbox may be made. Raises `ValueError` for a key that no header could hold."""
         self._upstream = upstream
         self._settings = settings
         self._keys = KeyRing(settings.api_keys, timing.clock)
-        self._pace = Pace(settings.creations_per_second, timing)
+        self._pace = pace
         self._loaded: Service | None = None
 
     async def service(self) -> "Service":
@@ -153,9 +153,11 @@ class Account:
         return 2 * self._settings.try_seconds
 
     async def _make(self, service: "Service", creation: Creation, key: str) -> "AsyncSandbox":
-        await self._pace.turn()
-        if creation.is_called_off:
-            raise CalledOff
+        seconds = self._settings.opening_seconds
+        async with self._pace.slot(deadline=math.inf, total_seconds=seconds) as sent:  # cut off with the whole call
+            if creation.is_called_off:
+                raise CalledOff
+            sent()
         before = creation.key, creation.is_in_doubt
         creation.key, creation.is_in_doubt = key, True
         try:

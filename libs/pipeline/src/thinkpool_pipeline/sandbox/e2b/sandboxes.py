@@ -8,14 +8,15 @@ for its own end, every sandbox has a limited life at E2B, which using it renews.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from thinkpool_pipeline.errors import ToolUnavailable
-from thinkpool_pipeline.outward import DeadlinePassed, OutwardError, Timing, Upstream
+from thinkpool_pipeline.outward import CallLimit, DeadlinePassed, OutwardError, RateWindow, Timing, Upstream
+from thinkpool_pipeline.outward.gate import Gate
 from thinkpool_pipeline.outward.shared_cache import SharedTasks
 from thinkpool_pipeline.sandbox.e2b.account import Account, Creation, Listed
 from thinkpool_pipeline.sandbox.e2b.failures import SandboxGone, opening_error
@@ -60,8 +61,8 @@ class _Run:
     sandbox: E2BSandbox | None = None
     opened: int = 0
     """Sandboxes it has had."""
-    has_room: bool = False
-    """Whether it counts among those that are alive."""
+    room: AsyncExitStack | None = None
+    """Its place among those that are alive, if it has one."""
     creations: list[Creation] = field(default_factory=list[Creation])
 
     @property
@@ -76,13 +77,26 @@ class E2BSandboxes:
     Its upstream must have no rate of its own: creations have theirs here, and every other call goes when it is due.
     """
 
-    def __init__(self, upstream: Upstream, settings: E2BSettings, *, timing: Timing | None = None) -> None:
-        """Raises `ValueError` for a key that no header could hold."""
+    def __init__(
+        self,
+        upstream: Upstream,
+        settings: E2BSettings,
+        *,
+        timing: Timing | None = None,
+        room: CallLimit | None = None,
+        pace: CallLimit | None = None,
+    ) -> None:
+        """`room` is for those that are alive and `pace` for making them; without them, this process has its own.
+
+        Raises `ValueError` for a key that no header could hold.
+        """
         self._upstream = upstream
         self._settings = settings
         self._timing = timing or Timing()
-        self._account = Account(upstream, settings, self._timing)
-        self._room = asyncio.Semaphore(settings.max_sandboxes)
+        self._room = room or Gate(max_concurrent=settings.max_sandboxes, rate=None, timing=self._timing)
+        one_by_one = RateWindow.spaced(settings.creations_per_second)
+        pace = pace or Gate(max_concurrent=None, rate=one_by_one, timing=self._timing)
+        self._account = Account(upstream, settings, pace, self._timing)
         self._runs: dict[RunId, _Run] = {}
         self._tasks = SharedTasks()
         self._endings: dict[asyncio.Task[None], RunId] = {}
@@ -230,15 +244,13 @@ class E2BSandboxes:
             DeadlinePassed: there is no room for one more.
 
         """
-        if run.has_room:
+        if run.room is not None:
             return
         seconds = self._settings.opening_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                await self._room.acquire()
-        except TimeoutError:
-            raise DeadlinePassed(seconds=seconds, is_idle=False) from None
-        run.has_room = True
+        deadline = asyncio.get_running_loop().time() + seconds
+        room = AsyncExitStack()
+        await room.enter_async_context(self._room.slot(deadline=deadline, total_seconds=seconds))
+        run.room = room
 
     async def _left_by(self, run: _Run) -> "tuple[str, AsyncSandbox] | None":
         """The sandbox that an earlier attempt left, with all that is in it; further ones are killed."""
@@ -261,8 +273,8 @@ class E2BSandboxes:
             if run.is_in_doubt or run.may_have_left_one:
                 await self._end_unknown(run)
         finally:
-            if run.has_room:
-                self._room.release()
+            if run.room is not None:
+                await run.room.aclose()
 
     async def _end_unknown(self, run: _Run) -> None:
         """Kills what E2B has of the run, unless a new attempt has begun: then it may be that one's."""

@@ -76,7 +76,7 @@ class PageFetcher:
 
         """
         try:
-            return await self._upstream.keep(f"page {address}", partial(self._page, address))
+            return await self._upstream.keep(f"page {address}", partial(self._page, address), shape=WebPage)
         except AddressForbidden as error:
             raise AddressRefused(f"This address, or one it redirects to, may not be read: {error.reason}.") from error
         except OutwardError as error:

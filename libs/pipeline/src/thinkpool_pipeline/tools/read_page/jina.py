@@ -71,7 +71,7 @@ class JinaReader:
             key_prefix="Bearer ",
         )
         try:
-            return await self._upstream.share(address, call, _page)
+            return await self._upstream.share(address, call, _page, shape=WebPage)
         except OutwardError as error:
             raise unread(error) from error
 

@@ -24,8 +24,10 @@ from typing import TypeAlias
 import orjson
 
 from thinkpool_pipeline.outward import (
+    CallLimits,
     DeadlinePassed,
     OutwardError,
+    RateWindow,
     Sized,
     Unavailable,
     Unreadable,
@@ -39,7 +41,7 @@ from thinkpool_pipeline.values import Passage
 
 _THREADS = 2
 KEYLESS_UPSTREAM = UpstreamSettings(
-    max_concurrent=_THREADS, requests_per_second=1.0, max_retries=0, open_patience_seconds=0.0
+    max_concurrent=_THREADS, limits=CallLimits(rate=RateWindow.of(1.0)), max_retries=0, open_patience_seconds=0.0
 )
 """How the engines are used: seldom enough not to be refused. Another try is another pair's."""
 
@@ -119,7 +121,7 @@ class DuckDuckGo:
             results = await self._ask_pairs(search, deadline)
             return sized(passages_of(_RESULT.hits(list(results)))[: search.num_results])
 
-        kept = await self._upstream.keep(orjson.dumps(search).decode(), fetch)
+        kept = await self._upstream.keep(orjson.dumps(search).decode(), fetch, shape=tuple[Passage, ...])
         return Found(passages=kept.value, is_cached=kept.is_cached)
 
     def close(self) -> None:

@@ -107,7 +107,7 @@ async def kept_search(
         passages = parse(content)
         return Sized(value=passages, size_bytes=len(content), is_kept=bool(passages))
 
-    kept = await upstream.keep(key, lambda: upstream.send(call, read, explain=explain))
+    kept = await upstream.keep(key, lambda: upstream.send(call, read, explain=explain), shape=tuple[Passage, ...])
     return Found(passages=kept.value, is_cached=kept.is_cached)
 
 
