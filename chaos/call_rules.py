@@ -94,18 +94,13 @@ def _tears(blow: Disruption, earlier: Call, later: Call) -> bool:
 
 
 def _strays(state: RunState, calls: Sequence[Call]) -> Iterator[Finding]:
-    """Calls by a process that had made calls for the run before another one took it over, in that one's time."""
-    starts = [event.at for event in state.events if event.type == "run.started"]
-    former: set[str] = set()
-    for began_at, ended_at in pairwise([*starts, float("inf")]):
-        within = [call for call in calls if began_at <= call.started_at < ended_at]
-        makers = {call.maker for call in within}
-        if len(makers) > 1:
-            for call in within:
-                if call.maker in former:
-                    detail = f"{call.maker} called for {call.step} after another replica had taken the run over"
-                    yield Finding(name="stray-call", subject=state.run_id, detail=detail)
-        former |= makers
+    """A run changes hands only where an attempt begins: more changes are calls of somebody who had lost it."""
+    starts = sum(event.type == "run.started" for event in state.events)
+    changes = [later for earlier, later in pairwise(calls) if later.maker != earlier.maker]
+    if len(changes) >= max(starts, 1):
+        makers = " ".join(f"{call.maker} ({call.step})" for call in (*calls[:1], *changes))
+        detail = f"in {starts} attempts its calls were made by {makers}"
+        yield Finding(name="stray-call", subject=state.run_id, detail=detail)
 
 
 def _after_end(state: RunState, calls: Sequence[Call], cancel_seconds: float) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ NGINX_SECONDS = 0.1
 """What nginx may add to the first event."""
 _HEARTBEAT_TOLERANCE = 0.2
 _MODEL_IDLE_SECONDS = 600
+_SAMPLE_PAUSE_SECONDS = 0.2
 
 
 async def cuts(trial: Trial) -> None:
@@ -39,8 +40,7 @@ async def cuts(trial: Trial) -> None:
                 reader = clients if number % 2 == 0 else direct  # which certainly turns to another replica each time
                 tasks.create_task(reader.research(f"What do the records of pier {number} say?", cut_after=1))
         idle = await _idle(world, clients, silence)
-        through = await _first_events(clients, samples)
-        straight = await _first_events(direct, samples)
+        through, straight = await _first_events(clients, direct, samples)
         await collect(world, {"": clients}, trial.recorder, seconds=60)
     _report(trial, idle, beat, silence)
     trial.figures |= {"first_event_through_nginx": distribution(through), "first_event_direct": distribution(straight)}
@@ -67,13 +67,14 @@ def _report(trial: Trial, idle: list[Connection], beat: float, silence: float) -
     trial.goal(f"its heartbeats come every {beat} s, {_HEARTBEAT_TOLERANCE:.0%} more or less", is_regular and enough)
 
 
-async def _first_events(clients: Clients, samples: int) -> list[float]:
-    """From a question to the first event of its stream, one question after the other, in seconds."""
-    seconds: list[float] = []
+async def _first_events(through: Clients, straight: Clients, samples: int) -> tuple[list[float], list[float]]:
+    """From a question to the first event of its stream, asked by turns on both ways, in seconds."""
+    seconds: tuple[list[float], list[float]] = ([], [])
     for number in range(samples):
-        body: dict[str, JsonValue] = {"query": f"What do the records of jetty {number} say?", "stream": True}
-        began_at = time.perf_counter()
-        run_id = await clients.until_first_event(body)
-        seconds.append(time.perf_counter() - began_at)
-        await clients.follow(run_id)
+        for clients, found in zip((through, straight), seconds, strict=True):
+            body: dict[str, JsonValue] = {"query": f"What do the records of jetty {number} say?", "stream": True}
+            began_at = time.perf_counter()
+            await clients.until_first_event(body)
+            found.append(time.perf_counter() - began_at)
+            await asyncio.sleep(_SAMPLE_PAUSE_SECONDS)
     return seconds

@@ -17,6 +17,8 @@ MOST_FROZEN_SECONDS = 60.0
 FROZEN_SECONDS = 30.0
 WATCHED_SECONDS = 8.0
 """After it woke."""
+LEAST_RUNS = 2
+"""With a call in progress, for a replica to be worth freezing."""
 _POLL_SECONDS = 0.1
 
 
@@ -49,23 +51,27 @@ async def _freeze(trial: Trial, world: World, nemesis: Nemesis, victim: Replica)
     except TimeoutError:
         outcome = "goes on"
     trial.figures[f"woken {maker}"] = outcome
-    await victim.until_ready(world.session)
+    await world.until_ready()
 
 
 async def _until_at_work(world: World, replica: Replica) -> None:
     async with asyncio.timeout(MOST_FROZEN_SECONDS):
-        while replica.maker not in last_makers(world.calls).values():  # noqa: ASYNC110 -- another process's calls
+        while len(_in_progress(world, replica.maker)) < LEAST_RUNS:  # noqa: ASYNC110 -- another process's calls
             await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _until_taken_over(world: World, maker: str) -> None:
-    """Returns when another process has called for each run that this one was the last to call for, or in a minute."""
-    held = {run_id for run_id, last in last_makers(world.calls).items() if last == maker}
+    """Returns when another process has called for each run that this one had a call in progress for, or in a minute."""
+    held = _in_progress(world, maker)
     deadline = time.monotonic() + MOST_FROZEN_SECONDS
     while held and time.monotonic() < deadline:
         await asyncio.sleep(_POLL_SECONDS)
         makers = last_makers(world.calls)
         held = {run_id for run_id in held if makers[run_id] == maker}
+
+
+def _in_progress(world: World, maker: str) -> set[str]:
+    return {call.run_id for call in world.calls if call.maker == maker and call.ended_at is None}
 
 
 def _report(trial: Trial) -> None:
