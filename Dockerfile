@@ -13,12 +13,17 @@ RUN pip wheel --no-deps --wheel-dir /wheels ./libs/pipeline ./apps/api-server \
     && pip install --no-deps --no-index /wheels/*.whl
 
 FROM python:3.11-slim-bookworm
-RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/thinkpool thinkpool
+RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/thinkpool thinkpool \
+    && install --directory --owner thinkpool /var/lib/thinkpool/data
 COPY --from=build /opt/thinkpool /opt/thinkpool
 ENV PATH=/opt/thinkpool/bin:$PATH PYTHONUNBUFFERED=1 HOST=0.0.0.0 PORT=8000 DATA_DIR=/var/lib/thinkpool/data
-USER thinkpool
+# By its number, so that what forbids root can tell that this is not root.
+USER 10001
 WORKDIR /var/lib/thinkpool
 VOLUME /var/lib/thinkpool/data
 EXPOSE 8000
 STOPSIGNAL SIGTERM
+# Whether it is alive. Whether it may be sent work is /ready, which is no reason to restart it.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=3)"]
 CMD ["thinkpool", "serve"]

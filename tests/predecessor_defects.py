@@ -47,7 +47,7 @@ DEFECTS = (
         what="the health check is refused",
         tests=(
             f"{SERVER_TESTS}/test_http_surface.py::test_health_tells_the_figures",
-            "tests/e2e/test_observability.py::test_the_health_check_of_the_composed_server_finds_it_healthy",
+            "tests/e2e/test_container_commands.py::test_health_check_finds_a_server_healthy_and_a_dead_one_not[image]",
         ),
         fault=Fault(
             f"{SERVER}/routes/operations.py",

@@ -3,7 +3,11 @@
 `requirements.lock` says in its first lines by which command it is made anew.
 """
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -11,29 +15,131 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from thinkpool_server.cli.serving import KEEP_ALIVE_SECONDS
 from thinkpool_server.settings import Settings
 
 ROOT = Path(__file__).parents[1]
-SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES = COMPOSE["services"]
 SERVER = SERVICES["api-server"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 NGINX = (ROOT / "nginx" / "nginx.conf").read_text()
-UPSTREAM_DNS = (ROOT / "nginx" / "upstream-dns.conf").read_text()
+UPSTREAMS = {name: (ROOT / "nginx" / name).read_text() for name in ("upstream.conf", "upstream-dns.conf")}
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 LOCK = (ROOT / "requirements.lock").read_text()
 MEMBERS = ["apps/api-server/pyproject.toml", "libs/pipeline/pyproject.toml"]
+
+TOP_KEYS = {"name", "services", "networks", "volumes", "x-contained"}
+SERVICE_KEYS = {
+    *("build", "cap_drop", "command", "depends_on", "deploy", "env_file", "environment", "expose", "healthcheck"),
+    *("image", "init", "logging", "networks", "ports", "profiles", "read_only", "restart", "security_opt", "shm_size"),
+    *("stop_grace_period", "sysctls", "tmpfs", "ulimits", "user", "volumes"),
+}
+"""The keys of the Compose Specification that the file uses. Source: https://github.com/compose-spec/compose-spec"""
+HEALTHCHECK_KEYS = {"test", "interval", "timeout", "retries", "start_period"}
+
+POSTGRES_VARIABLES = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}
+"""What the image reads. Source: https://hub.docker.com/_/postgres"""
+GRAFANA_SECTIONS = {"auth", "auth.anonymous", "auth.basic", "security", "dashboards", "analytics", "plugins", "log"}
+"""`GF_SECTION_KEY` sets a key of grafana.ini. Source: Grafana's conf/defaults.ini"""
+NOT_ROOT_BY_ITSELF = {"prom/prometheus": "nobody", "grafana/grafana": "472"}
+"""Images whose own user is not root."""
+
+each_service = pytest.mark.parametrize("name", SERVICES)
 
 
 def seconds(text):
     return int(re.fullmatch(r"(\d+)s", text)[1])
 
 
+def test_compose_has_only_keys_that_exist():
+    assert set(COMPOSE) <= TOP_KEYS
+    for name, service in SERVICES.items():
+        assert set(service) <= SERVICE_KEYS, name
+        assert set(service["healthcheck"]) <= HEALTHCHECK_KEYS, name
+        assert set(service["deploy"]) == {"resources"}
+        assert set(service["deploy"]["resources"]["limits"]) <= {"memory", "cpus", "pids"}, name
+
+
+def test_compose_names_only_what_it_declares_and_files_that_exist():
+    for name, service in SERVICES.items():
+        assert set(service["networks"]) <= set(COMPOSE["networks"]), name
+        assert set(service.get("depends_on", [])) <= set(SERVICES), name
+        for volume in service.get("volumes", []):
+            source, *target = volume.split(":")
+            if source.startswith("./"):
+                assert (ROOT / source).is_file(), volume
+                assert target[1:] == ["ro"], volume
+            elif target:
+                assert source in COMPOSE["volumes"], volume
+
+
+@pytest.fixture
+def compose():
+    """Runs `docker compose` with arguments and variables, where there is such a client."""
+    plugin, alone = (
+        shutil.which("docker"),
+        shutil.which("docker-compose") or Path(sys.executable).with_name("docker-compose"),
+    )
+    found = [[plugin, "compose"]] if plugin else []
+    found += [[str(alone)]] if Path(alone).exists() else []
+    clients = [client for client in found if subprocess.run([*client, "version"], capture_output=True).returncode == 0]
+    if not clients:
+        pytest.skip("there is no docker compose on this machine")
+
+    def run(*arguments, **variables):
+        environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")} | variables
+        command = [*clients[0], "--project-directory", ROOT, "--env-file", os.devnull, *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    return run
+
+
+def test_compose_client_takes_the_file(compose):
+    shown = compose("config", POSTGRES_PASSWORD="abc")
+    assert shown.returncode == 0, shown.stderr
+    taken = yaml.safe_load(shown.stdout)
+    assert set(taken["services"]) == {"postgres", "api-server", "nginx"}
+    assert ":abc@" in taken["services"]["api-server"]["environment"]["DATABASE_URL"]
+    monitored = compose("--profile", "monitoring", "config", "--services", POSTGRES_PASSWORD="abc")
+    assert set(monitored.stdout.split()) == set(SERVICES)
+
+
+def test_compose_client_asks_for_the_password(compose):
+    refused = compose("config")
+    assert refused.returncode != 0
+    assert "POSTGRES_PASSWORD is missing a value: should be set in .env" in refused.stderr
+
+
+def test_variables_that_compose_wants_are_wanted_loudly_and_told_of():
+    text = (ROOT / "docker-compose.yml").read_text()
+    wanted = re.findall(r"\$\{(\w+)([^}]*)\}", text)
+    assert {name for name, _ in wanted} == {"POSTGRES_PASSWORD"}
+    for name, rest in wanted:
+        assert rest.startswith(":?should be set in .env")
+        assert name in OPERATIONS
+
+
 def test_compose_sets_only_settings_that_exist():
     assert {name.lower() for name in SERVER["environment"]} <= set(Settings.model_fields)
 
 
-def test_composed_server_starts_with_these_settings(tmp_path):
-    settings = {name.lower(): value for name, value in SERVER["environment"].items()}
-    assert Settings.model_validate(settings).port == 8000
+def test_every_other_variable_is_one_that_its_image_reads():
+    assert set(SERVICES["postgres"]["environment"]) == POSTGRES_VARIABLES
+    for name in SERVICES["grafana"]["environment"]:
+        sections = [f"GF_{section.upper().replace('.', '_')}_" for section in GRAFANA_SECTIONS]
+        assert any(name.startswith(section) for section in sections), name
+    with_variables = {name for name, service in SERVICES.items() if "environment" in service}
+    assert with_variables == {"api-server", "postgres", "grafana"}
+
+
+def test_composed_server_starts_with_these_settings():
+    text = re.sub(r"\$\{POSTGRES_PASSWORD[^}]*\}", "abc", yaml.safe_dump(SERVER["environment"]))
+    settings = Settings.model_validate({name.lower(): value for name, value in yaml.safe_load(text).items()})
+    postgres = SERVICES["postgres"]["environment"]
+    url = f"postgresql://{postgres['POSTGRES_USER']}:abc@postgres/{postgres['POSTGRES_DB']}"
+    assert settings.port == 8000
+    assert settings.database_url.get_secret_value() == url
 
 
 def test_compose_gives_the_server_longer_to_stop_than_it_takes():
@@ -41,30 +147,117 @@ def test_compose_gives_the_server_longer_to_stop_than_it_takes():
     assert seconds(SERVER["stop_grace_period"]) >= 2 * grace + 5
 
 
-def test_compose_publishes_the_open_server_on_this_machine_only():
-    assert "ports" not in SERVER
-    assert all(port.startswith("127.0.0.1:") for port in SERVICES["nginx"]["ports"])
+@pytest.mark.parametrize("key", ["container_name", "ports"])
+def test_nothing_of_the_server_is_one_replicas_alone(key):
+    assert key not in SERVER
 
 
-def test_compose_keeps_the_data_directory_in_a_volume():
-    targets = [volume.partition(":")[2] for volume in SERVER["volumes"]]
-    assert SERVER["environment"]["DATA_DIR"] in targets
+def test_each_replica_has_a_data_directory_of_its_own():
+    assert SERVER["volumes"] == [SERVER["environment"]["DATA_DIR"]]
     assert f"VOLUME {SERVER['environment']['DATA_DIR']}" in DOCKERFILE
+
+
+def test_compose_publishes_on_this_machine_only():
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+@each_service
+def test_container_is_restarted_watched_and_bounded(name):
+    service = SERVICES[name]
+    assert service["restart"] == "unless-stopped"
+    assert service["healthcheck"]["test"][0] == "CMD"
+    assert {"memory", "pids"} <= set(service["deploy"]["resources"]["limits"])
+    assert "max-size" in service["logging"]["options"]
+
+
+@each_service
+def test_container_may_do_little(name):
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+@each_service
+def test_nothing_runs_as_root(name):
+    service = SERVICES[name]
+    if "build" in service:
+        assert re.search(r"^USER \d{4,}$", DOCKERFILE, re.MULTILINE)
+    else:
+        assert service.get("user") in ("postgres", "nginx") or service["image"].partition(":")[0] in NOT_ROOT_BY_ITSELF
+
+
+@each_service
+def test_images_have_versions(name):
+    image = SERVICES[name]["image"]
+    assert re.search(r":v?\d", image) or "build" in SERVICES[name]
+
+
+def test_postgres_is_reached_by_the_replicas_alone():
+    assert [name for name, service in SERVICES.items() if "data" in service["networks"]] == ["postgres", "api-server"]
+    assert COMPOSE["networks"]["data"] == {"internal": True}
 
 
 def test_health_check_asks_a_route_the_server_has_on_its_own_port():
     check = " ".join(SERVER["healthcheck"]["test"])
-    assert f"http://127.0.0.1:{SERVER['environment']['PORT']}/health" in check
-    assert SERVER["healthcheck"]["test"][0] == "CMD"
+    assert f"http://127.0.0.1:{SERVER['environment']['PORT']}/ready" in check
+
+
+def test_monitoring_is_there_on_demand():
+    assert {name for name, service in SERVICES.items() if service.get("profiles") == ["monitoring"]} == {
+        "prometheus",
+        "grafana",
+    }
+
+
+def test_monitoring_finds_its_files_where_they_are_mounted():
+    mounted = {
+        volume.split(":")[1] for name in ("prometheus", "grafana") for volume in SERVICES[name].get("volumes", [])
+    }
+    flags = dict(flag.removeprefix("--").split("=") for flag in SERVICES["prometheus"]["command"])
+    assert {flags["config.file"], flags["storage.tsdb.path"]} <= mounted
+    assert SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] in mounted
+    rules = yaml.safe_load((ROOT / "monitoring" / "prometheus.yml").read_text())["rule_files"]
+    assert {str(Path(flags["config.file"]).with_name(rule)) for rule in rules} <= mounted
+    provider = yaml.safe_load((ROOT / "monitoring" / "grafana" / "dashboards.yml").read_text())["providers"][0]
+    assert any(target.startswith(f"{provider['options']['path']}/") for target in mounted)
+
+
+def test_monitoring_asks_the_composed_services():
+    (scrape,) = yaml.safe_load((ROOT / "monitoring" / "prometheus.yml").read_text())["scrape_configs"]
+    (found,) = scrape["dns_sd_configs"]
+    assert found["names"] == ["api-server"]
+    assert (found["type"], str(found["port"])) == ("A", SERVER["environment"]["PORT"])
+    (source,) = yaml.safe_load((ROOT / "monitoring" / "grafana" / "datasources.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
 
 
 def test_nginx_passes_to_the_composed_service():
-    assert f"server api-server:{SERVER['environment']['PORT']} resolve" in UPSTREAM_DNS
-    assert "api-server" in SERVICES["nginx"]["depends_on"]
+    assert f"server api-server:{SERVER['environment']['PORT']} resolve " in UPSTREAMS["upstream-dns.conf"]
     assert SERVICES["nginx"]["volumes"] == [
         "./nginx/nginx.conf:/etc/nginx/nginx.conf:ro",
         "./nginx/upstream-dns.conf:/etc/nginx/upstream.conf:ro",
     ]
+    (port,) = SERVICES["nginx"]["ports"]
+    assert f"listen {port.rpartition(':')[2]};" in NGINX
+    assert tuple(map(int, re.findall(r"\d+", SERVICES["nginx"]["image"])[:2])) >= (1, 28)
+
+
+def test_both_lists_of_replicas_treat_them_alike():
+    known, resolved = (
+        re.sub(r"(?m)^ *server \S+( resolve)?|^(#|resolver).*\n", "", text[text.index("upstream ") :])
+        for text in UPSTREAMS.values()
+    )
+    assert set(known.splitlines()) == set(resolved.splitlines())
+    assert re.search(r"least_conn;", known)
+
+
+def test_idle_connections_are_closed_by_nginx_and_not_by_the_server():
+    """nginx's own time is a minute; a connection that the server closes first may carry a request just then."""
+    assert "keepalive_timeout" not in "".join(UPSTREAMS.values())
+    assert KEEP_ALIVE_SECONDS > 60
 
 
 def test_nginx_allows_the_body_that_the_server_allows():
@@ -82,10 +275,8 @@ def test_image_copies_only_what_exists_and_what_the_build_is_given():
         assert f"!{source.split('/')[0]}" in ignored
 
 
-def test_image_installs_by_hash_and_runs_as_nobody_in_particular():
+def test_image_installs_by_hash():
     assert "--require-hashes --requirement requirements.lock" in DOCKERFILE
-    assert re.search(r"^USER thinkpool$", DOCKERFILE, re.MULTILINE)
-    assert re.search(r'^CMD \["thinkpool", "serve"\]$', DOCKERFILE, re.MULTILINE)
 
 
 def test_image_builds_on_a_python_that_the_packages_take():
