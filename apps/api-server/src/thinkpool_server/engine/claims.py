@@ -1,7 +1,8 @@
 """Claims queued runs for this replica: which, how many, and when.
 
-Replicas look at the queue one after the other. Each claims up to its fair share at once; for what is beyond it waits a
-moment, so that replicas with more room come first. The table keeps the limits by itself, whatever is decided here.
+A replica that sees work and room for it takes a turn: only one at a time claims. It claims up to its fair share at
+once; for what is beyond it waits a moment, so that replicas with more room come first. The table keeps the limits by
+itself, whatever is decided here.
 
 Where the database goes away between a claim's commit and its answer, runs are claimed that nobody works on: the next
 look queues them again.
@@ -18,7 +19,7 @@ from typing import Protocol
 from thinkpool_pipeline.values import RunId
 
 from thinkpool_server.engine.protocol import EngineLimits
-from thinkpool_server.engine.sharing import ServedAt, TenantLoad, fair_share, share_out, startable
+from thinkpool_server.engine.sharing import Room, ServedAt, TenantLoad, room_for, share_out
 from thinkpool_server.engine.wake import WakeableStop
 from thinkpool_server.errors import StoreUnavailable
 from thinkpool_server.runs import Tenant
@@ -47,8 +48,12 @@ class QueueLoad:
 class RunQueue(Protocol):
     """The table that the worker claims from. Every method raises `StoreUnavailable`."""
 
-    def turn(self) -> AbstractContextManager[QueueLoad]:
-        """A turn to claim, with what the queue holds."""
+    def load(self) -> QueueLoad:
+        """What the queue holds."""
+        ...
+
+    def turn(self) -> AbstractContextManager[None]:
+        """A turn to claim, while other replicas wait for theirs."""
         ...
 
     def claim(self, tenant: Tenant, most: int) -> Sequence[RunId]:
@@ -104,21 +109,45 @@ class ClaimWorker:
             StoreUnavailable: what was claimed by then is executed, or queued again by a later look.
 
         """
+        load = self._load()
         if self._may_have_lost:
-            with self._queue.turn() as load:
-                self._queue.requeue_lost(load.held_here)
-        self._may_have_lost = True
+            self._queue.requeue_lost(load.held_here)
+            self._may_have_lost = False
+            load = self._load()
+        is_patience_over = self._patient_until is not None and self._patient_until <= self._clock()
+        room = self._room(load)
+        if (room.possible if is_patience_over else room.fair) > 0 and not self._stop.is_set():
+            room, is_done = self._take_turn(is_patience_over=is_patience_over)
+            if not is_done:
+                return 0.0
+        if is_patience_over or room.fair == room.possible:
+            self._patient_until = None
+            return POLL_SECONDS
+        if self._patient_until is None:
+            self._patient_until = self._clock() + PATIENCE_SECONDS
+        return max(0.0, self._patient_until - self._clock())
+
+    def _take_turn(self, *, is_patience_over: bool) -> tuple[Room, bool]:
+        """What room there was in the turn, and whether one turn sufficed for it."""
         claimed: list[RunId] = []
+        self._may_have_lost = True
         try:
-            with self._queue.turn() as load:
-                loads = self._services.noted(load.tenants)
-                slots, wait_seconds = self._room(loads, len(load.held_here))
-                is_done = self._claim(loads, slots, claimed)
+            with self._queue.turn():
+                load = self._load()
+                room = self._room(load)
+                is_done = self._claim(load.tenants, room.possible if is_patience_over else room.fair, claimed)
         finally:
             if claimed:
                 self._queue.start(claimed)
         self._may_have_lost = False
-        return wait_seconds if is_done else 0.0
+        return room, is_done
+
+    def _load(self) -> QueueLoad:
+        load = self._queue.load()
+        return replace(load, tenants=self._services.noted(load.tenants))
+
+    def _room(self, load: QueueLoad) -> Room:
+        return room_for(load.tenants, self._limits, executing_here=len(load.held_here), replicas=self._replicas())
 
     def _run(self) -> None:
         wait_seconds = 0.0
@@ -141,21 +170,6 @@ class ClaimWorker:
             _logger.warning("the run queue's database is back")
         self.is_away = False
         return wait_seconds
-
-    def _room(self, loads: Sequence[TenantLoad], executing_here: int) -> tuple[int, float]:
-        """How many runs to claim now, and when to look again."""
-        free = self._limits.in_deployment - sum(load.executing for load in loads)
-        possible = min(
-            free, self._limits.in_replica - executing_here, sum(startable(load, self._limits) for load in loads)
-        )
-        fair = fair_share(loads, self._limits, self._replicas()) - executing_here
-        now = self._clock()
-        if possible <= fair or (self._patient_until is not None and self._patient_until <= now):
-            self._patient_until = None
-            return possible, POLL_SECONDS
-        if self._patient_until is None:
-            self._patient_until = now + PATIENCE_SECONDS
-        return fair, self._patient_until - now
 
     def _claim(self, loads: Sequence[TenantLoad], slots: int, claimed: list[RunId]) -> bool:
         """Fills the slots, as far as one turn goes; whether that was all.

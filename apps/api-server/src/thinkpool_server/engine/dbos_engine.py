@@ -33,10 +33,10 @@ import dbos._dbos as dbos_internals
 import psycopg
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
 from dbos._core import execute_dequeued_workflow
-from sqlalchemy import Connection, create_engine, func, literal_column, select, text, update
 from sqlalchemy import Engine as SqlEngine
+from sqlalchemy import create_engine, func, literal_column, select, text, update
 from sqlalchemy.event import listen
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from thinkpool_pipeline.values import RunId
 
@@ -64,10 +64,11 @@ _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _THREADS = 2  # without a cap DBOS starts hundreds in a burst; more than two only wait for the interpreter's lock
 _CALLERS = 4
 _CONNECTIONS = 5
-_CLOSE_SECONDS = 1.0  # for each of what a closing engine waits for
+_CLOSE_SECONDS = 2.0  # for each of what a closing engine waits for
 _CLAIM_TRIES = 3
-_TURN_LOCK = 6_002_874_391  # of one purpose: whoever holds it claims
-_TURN_WAIT = "1s"  # who holds the lock longer is frozen; the limits hold without it
+_TURN = text("SELECT pg_advisory_xact_lock(6002874391) FROM set_config('lock_timeout', '1s', true)")
+"""Of one purpose: whoever holds this lock claims. Who holds it longer is frozen, and the limits hold without it."""
+
 _SQLITE_WITH_SUBSECONDS = (3, 42, 0)
 _SQLITE_URL = "sqlite:///runs"  # DBOS is given an engine; of the URL it takes the dialect, and nothing that is secret
 _POSTGRES_URL = "postgresql://postgres/runs"
@@ -280,9 +281,18 @@ class _Queue:
         )
         self._is_queued = self._is_pending & (self._runs.c.status == literal_column("'ENQUEUED'"))
         self._is_executing = self._is_pending & (self._runs.c.status == literal_column("'PENDING'"))
+        columns = self._runs.c
+        tenant = columns.queue_partition_key
+        self._executing_runs = select(
+            columns.workflow_uuid, tenant, columns.executor_id, columns.started_at_epoch_ms
+        ).where(self._is_executing)
+        self._queued_runs = (
+            select(tenant, func.count(), func.min(columns.created_at)).where(self._is_queued).group_by(tenant)
+        )
         self._settings: Any = None
         self._dbos: Any = None
         self._owner = ""
+        """The token of this turn's claims."""
         self._working: set[RunId] = set()
 
     def prepare(self) -> None:
@@ -344,13 +354,34 @@ class _Queue:
 
     # -- what the claim worker is given ------------------------------------------------------------------------------
 
-    @contextmanager
-    def turn(self) -> Generator[QueueLoad]:
-        self._owner = str(uuid.uuid4())
+    def load(self) -> QueueLoad:
         with _translated_errors(), self._sql.connect() as connection:
-            if self._is_shared:
-                _take_turn(connection)
-            yield self._load(connection)
+            executing = connection.execute(self._executing_runs).all()
+            queued = connection.execute(self._queued_runs).all()
+        starts: defaultdict[Tenant, list[int]] = defaultdict(list)
+        for _, tenant, _, started_at in executing:
+            starts[tenant].append(started_at)
+        waiting = {tenant: (count, since) for tenant, count, since in queued}
+        return QueueLoad(
+            tenants=[
+                _tenant_load(tenant, starts[tenant], *waiting.get(tenant, (0, 0))) for tenant in {*starts, *waiting}
+            ],
+            held_here=[run_id for run_id, _, executor, _ in executing if executor == self._executor],
+        )
+
+    @contextmanager
+    def turn(self) -> Generator[None]:
+        self._owner = str(uuid.uuid4())
+        if not self._is_shared:
+            yield
+            return
+        with _translated_errors(), self._sql.connect() as connection:
+            try:
+                connection.execute(_TURN)
+            except OperationalError as error:
+                if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
+                    raise
+            yield
 
     def claim(self, tenant: Tenant, most: int) -> Sequence[RunId]:
         settings = copy.copy(self._settings)
@@ -391,29 +422,6 @@ class _Queue:
                 if run_id not in self._working:
                     self._system.reenqueue_for_recovery(run_id, [self._executor], QUEUE)
 
-    def _load(self, connection: Connection) -> QueueLoad:
-        runs = self._runs.c
-        executing = connection.execute(
-            select(runs.workflow_uuid, runs.queue_partition_key, runs.executor_id, runs.started_at_epoch_ms).where(
-                self._is_executing
-            )
-        ).all()
-        queued = connection.execute(
-            select(runs.queue_partition_key, func.count(), func.min(runs.created_at))
-            .where(self._is_queued)
-            .group_by(runs.queue_partition_key)
-        ).all()
-        starts: defaultdict[Tenant, list[int]] = defaultdict(list)
-        for _, tenant, _, started_at in executing:
-            starts[tenant].append(started_at)
-        waiting = {tenant: (count, since) for tenant, count, since in queued}
-        return QueueLoad(
-            tenants=[
-                _tenant_load(tenant, starts[tenant], *waiting.get(tenant, (0, 0))) for tenant in {*starts, *waiting}
-            ],
-            held_here=[run_id for run_id, _, executor, _ in executing if executor == self._executor],
-        )
-
 
 class _Connections:
     """Those that are open, so that a closing engine can end what waits for a database that does not answer."""
@@ -438,16 +446,6 @@ def _tenant_load(tenant: Tenant, starts: Collection[int], queued: int, waiting_s
     return TenantLoad(
         tenant=tenant, executing=len(starts), queued=queued, served_at=served_at, waiting_since=waiting_since
     )
-
-
-def _take_turn(connection: Connection) -> None:
-    lock = text("SELECT pg_advisory_xact_lock(:lock) FROM set_config('lock_timeout', :wait, true)")
-    try:
-        connection.execute(lock, {"lock": _TURN_LOCK, "wait": _TURN_WAIT})
-    except OperationalError as error:
-        if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
-            raise
-        connection.rollback()
 
 
 def _idle(*_: object) -> None:
@@ -479,7 +477,7 @@ def _record_outcomes_patiently(system: Any, is_given_up: threading.Event) -> Non
         while True:
             try:
                 return record(*args, **options)
-            except (OperationalError, InterfaceError, NoConnectionFree):
+            except (OperationalError, InterfaceError, InternalError, NoConnectionFree):
                 if is_given_up.wait(RETRY_SECONDS):
                     raise
 

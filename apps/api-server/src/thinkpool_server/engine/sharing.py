@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -57,7 +57,20 @@ def share_out(loads: Iterable[TenantLoad], slots: int, limits: EngineLimits) -> 
     return shares
 
 
-def fair_share(loads: Iterable[TenantLoad], limits: EngineLimits, replicas: int) -> int:
-    """How many runs a replica may execute before others with room for more must have had their chance."""
-    wanted = sum(load.executing + startable(load, limits) for load in loads)
-    return math.ceil(min(limits.in_deployment, wanted) / max(1, replicas))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How many more runs a replica may execute."""
+
+    fair: int
+    """Before others with room for more have had their chance."""
+    possible: int
+    """At most; never less than what is fair."""
+
+
+def room_for(loads: Collection[TenantLoad], limits: EngineLimits, *, executing_here: int, replicas: int) -> Room:
+    """What a replica may claim, when it executes so many runs and is one of so many replicas."""
+    executing = sum(load.executing for load in loads)
+    ready = sum(startable(load, limits) for load in loads)
+    possible = max(0, min(limits.in_deployment - executing, limits.in_replica - executing_here, ready))
+    share = math.ceil(min(limits.in_deployment, executing + ready) / max(1, replicas))
+    return Room(fair=max(0, min(possible, share - executing_here)), possible=possible)
