@@ -172,7 +172,7 @@ class _Means:
 @asynccontextmanager
 async def _open_means(settings: Settings, directory: DataDirectory, deployment: Deployment) -> AsyncGenerator[_Means]:
     async with AsyncExitStack() as stack:
-        outward = await stack.enter_async_context(open_outward())
+        outward = await stack.enter_async_context(open_outward(permit=deployment.lease.confirmed))
         parser = await stack.enter_async_context(open_parser())
         documents = KnowledgeBase(knowledge_directory(settings), directory.knowledge_index, parser=parser)
         knowledge = await stack.enter_async_context(documents)

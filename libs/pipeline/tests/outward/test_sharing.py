@@ -222,3 +222,18 @@ async def test_results_go_to_and_from_json_on_the_way_a_caller_takes(outward, sh
     async with Loopback(answer(b"hello")) as service:
         await outward.upstream("reader").share("k", call_to(service.url), bytes.decode, shape=str)
     assert shared.kept == [(b'"hello"', 900)]
+
+
+async def test_nothing_is_sent_without_a_permit(call_to, read):
+    refusals = iter([None, PermissionError()])
+
+    async def permit() -> None:
+        if (refusal := next(refusals)) is not None:
+            raise refusal
+
+    async with Loopback(answer(b"fine")) as service, open_outward(permit=permit) as outward:
+        upstream = outward.upstream("reader")
+        assert await upstream.send(call_to(service.url), read) == b"fine"
+        with pytest.raises(PermissionError):
+            await upstream.send(call_to(service.url), read)
+        assert upstream.statistics().requests == 1

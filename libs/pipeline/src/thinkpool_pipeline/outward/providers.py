@@ -12,9 +12,15 @@ from thinkpool_pipeline.outward.gate import Gate
 from thinkpool_pipeline.outward.http_client import open_http_client
 from thinkpool_pipeline.outward.public_addresses import check_url
 from thinkpool_pipeline.outward.shared_cache import SharedTasks
-from thinkpool_pipeline.outward.sharing import CallLimit, CallLimits, SharedUpstreams
+from thinkpool_pipeline.outward.sharing import (
+    CallLimit,
+    CallLimits,
+    Permit,
+    SharedUpstreams,
+    always_permitted,
+)
 from thinkpool_pipeline.outward.timing import Timing
-from thinkpool_pipeline.outward.upstream import ProviderName, Upstream, UpstreamSettings, UpstreamStatistics
+from thinkpool_pipeline.outward.upstream import Common, ProviderName, Upstream, UpstreamSettings, UpstreamStatistics
 from thinkpool_pipeline.outward.web_client import WebReach, open_web_client
 
 Reach: TypeAlias = Literal["service", "web"]
@@ -33,8 +39,14 @@ class Outward:
     """The way out. `open_outward` makes one a process."""
 
     def __init__(
-        self, ways: Mapping[Reach, _Way], tasks: SharedTasks, timing: Timing, shared: SharedUpstreams | None
+        self,
+        ways: Mapping[Reach, _Way],
+        tasks: SharedTasks,
+        timing: Timing,
+        shared: SharedUpstreams | None,
+        permit: Permit,
     ) -> None:
+        self._permit = permit
         self._ways = ways
         self._tasks = tasks
         self._timing = timing
@@ -65,8 +77,11 @@ class Outward:
                 check_url=way.check_url,
                 tasks=self._tasks,
                 timing=self._timing,
-                limit=self.limit(settings.account or name, settings.limits) if has_limits else None,
-                results=None if self._shared is None else self._shared.results,
+                common=Common(
+                    limit=self.limit(settings.account or name, settings.limits) if has_limits else None,
+                    results=None if self._shared is None else self._shared.results,
+                    permit=self._permit,
+                ),
             )
         return self._upstreams[name]
 
@@ -88,11 +103,15 @@ class Outward:
 
 @asynccontextmanager
 async def open_outward(
-    timing: Timing | None = None, web: WebReach | None = None, shared: SharedUpstreams | None = None
+    timing: Timing | None = None,
+    web: WebReach | None = None,
+    shared: SharedUpstreams | None = None,
+    permit: Permit = always_permitted,
 ) -> AsyncGenerator[Outward]:
     """The way out, for as long as the block lasts; calls that are still out are cancelled at its end.
 
-    `shared` is what it has in common with other processes, and stays open for longer than the block.
+    `shared` is what it has in common with other processes, and stays open for longer than the block. `permit` is waited
+    for right before each call is sent.
     """
     tasks = SharedTasks()
     web = web or WebReach()
@@ -103,7 +122,7 @@ async def open_outward(
             "web": _Way(client=web_client, check_url=partial(check_url, ports=web.ports)),
         }
         try:
-            yield Outward(ways, tasks, timing or Timing(), shared)
+            yield Outward(ways, tasks, timing or Timing(), shared, permit)
         finally:
             await tasks.aclose()
 

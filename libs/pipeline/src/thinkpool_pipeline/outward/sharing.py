@@ -5,11 +5,19 @@ no call fails because of it. `Gate` is a limit of one process by itself; the ser
 rest over the deployment's database. Neither knows what is called.
 """
 
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from thinkpool_pipeline.outward.rate import OnSent, RateWindow
+
+Permit: TypeAlias = Callable[[], Awaitable[None]]
+"""Returns when this process may send a call; raises when it never may again."""
+
+
+async def always_permitted() -> None:
+    """Returns at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

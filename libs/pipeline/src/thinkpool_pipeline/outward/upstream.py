@@ -28,7 +28,7 @@ from thinkpool_pipeline.outward.rate import OnSent
 from thinkpool_pipeline.outward.refusals import Explain, failure_by_status, first_bytes
 from thinkpool_pipeline.outward.retry import MAX_RETRY_AFTER_SECONDS, RetryPolicy
 from thinkpool_pipeline.outward.shared_cache import FoundElsewhere, Shared, SharedCache, SharedTasks, Sized
-from thinkpool_pipeline.outward.sharing import CallLimit, CallLimits, KeptResult, SharedResults
+from thinkpool_pipeline.outward.sharing import CallLimit, CallLimits, KeptResult, Permit, SharedResults
 from thinkpool_pipeline.outward.timing import Timing, Watch
 
 T = TypeVar("T")
@@ -105,6 +105,15 @@ class _Exchange(Generic[T]):
     explain: Explain | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """What a provider has in common with other providers and processes."""
+
+    limit: CallLimit | None
+    results: SharedResults | None
+    permit: Permit
+
+
 class Upstream:
     """One provider. Made by `Outward.upstream`."""
 
@@ -117,19 +126,16 @@ class Upstream:
         check_url: Callable[[str], None],
         tasks: SharedTasks,
         timing: Timing,
-        limit: CallLimit | None,
-        results: SharedResults | None,
+        common: Common,
     ) -> None:
-        """`check_url` raises an `OutwardError` for a URL that must not be called.
-
-        `limit` and `results` are what it has in common with other upstreams and processes.
-        """
+        """`check_url` raises an `OutwardError` for a URL that must not be called."""
+        self._permit = common.permit
         self.name: ProviderName = name
         self._client = client
         self._check_url = check_url
         self._timing = timing
         self._keys = KeyRing(settings.keys, timing.clock)
-        self._gate = Gate(max_concurrent=settings.max_concurrent, rate=None, timing=timing, beyond=limit)
+        self._gate = Gate(max_concurrent=settings.max_concurrent, rate=None, timing=timing, beyond=common.limit)
         self._breaker = CircuitBreaker(
             timing.clock, failures_to_open=FAILURES_TO_OPEN if settings.has_breaker else math.inf
         )
@@ -143,7 +149,7 @@ class Upstream:
             clock=timing.clock,
             tasks=tasks,
         )
-        self._results = results
+        self._results = common.results
         self._cache_seconds = settings.cache_seconds
         self._requests = 0
         self._retries = 0
@@ -355,6 +361,7 @@ class Upstream:
         """Lets one try through: a place, the breaker's leave, the counters."""
         self._breaker.check()
         async with self._gate.slot(deadline=deadline, total_seconds=total_seconds, key=key_name) as sent:
+            await self._permit()
             with self._breaker.permit():
                 self._requests += 1
                 try:
