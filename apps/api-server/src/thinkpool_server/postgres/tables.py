@@ -6,6 +6,10 @@ takes the numbers and inserts. A former owner's finds no row, and nothing of its
 `replicas` has a row for each live process. `last_commit` is written by each of its transactions, so that after a lost
 connection it can tell whether its last one was committed; a replica whose row is gone was declared dead, and none of
 its writes goes through any more. `deployment` names the whole of it to other services.
+
+`call_slots` has as many rows for each limit of outward calls as there may be calls: one that a call has taken is free
+again once `free_at` has passed, which that call's replica moves. `shared_results` has what such calls came to, and who
+is making one: `claim` while it is made, `value` afterwards, neither where everybody is to make it for himself.
 """
 
 from typing import Final, LiteralString
@@ -65,4 +69,21 @@ CREATE TABLE thinkpool.replicas (
 ) WITH (fillfactor = 50);
 CREATE TABLE thinkpool.deployment (id text NOT NULL);
 INSERT INTO thinkpool.deployment VALUES ('thinkpool-' || replace(gen_random_uuid()::text, '-', ''));
+"""
+
+UPSTREAMS: Final[LiteralString] = """
+CREATE TABLE thinkpool.call_slots (
+    name text NOT NULL,
+    slot integer NOT NULL,
+    lease bigint NOT NULL DEFAULT 0,
+    free_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (name, slot)
+) WITH (fillfactor = 50);
+CREATE UNLOGGED TABLE thinkpool.shared_results (
+    key bytea PRIMARY KEY,
+    claim bigint,
+    value bytea,
+    expires_at timestamptz NOT NULL
+);
+CREATE INDEX shared_results_by_end ON thinkpool.shared_results (expires_at);
 """
