@@ -61,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     asking.add_argument("--json", action="store_true", help="print each event as a line of JSON")
     asking.set_defaults(run=_ask)
 
+    examining = commands.add_parser("doctor", help="say what is wrong with this installation and how to mend it")
+    examining.add_argument("--json", action="store_true", help="print one JSON object")
+    examining.add_argument("--paid", action="store_true", help="ask the model for one word, which it is paid for")
+    examining.set_defaults(run=_examine)
+
     upstream = commands.add_parser(
         "upstream",
         help="start the simulated upstream, for tests and benchmarks; takes options of its own",
@@ -83,6 +88,12 @@ def _serve(_: argparse.Namespace, __: Sequence[str]) -> int:
 def _ask(wanted: argparse.Namespace, _: Sequence[str]) -> int:
     run = _asked(wanted)
     return asyncio.run(_watched(run, is_json=wanted.json))
+
+
+def _examine(wanted: argparse.Namespace, _: Sequence[str]) -> int:
+    from thinkpool_server.cli.doctor import DoctorOptions, run_doctor  # as above
+
+    return run_doctor(DoctorOptions(is_json=wanted.json, is_paid=wanted.paid))
 
 
 def _upstream(_: argparse.Namespace, options: Sequence[str]) -> int:
