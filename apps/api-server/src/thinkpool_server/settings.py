@@ -81,6 +81,18 @@ class Settings(BaseSettings):
     model_max_attempts: int = Field(
         default=4, ge=1, le=10, description="Tries for one reply, the first included: bounds what a dead model costs."
     )
+    model_calls_per_second: float | None = Field(
+        default=None,
+        ge=0.01,
+        le=1_000,
+        description="Calls to a model in any second with each key, all replicas together. Unset: any number.",
+    )
+    model_max_concurrent_calls: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000,
+        description="Calls to a model at once, all replicas together. Unset: any number.",
+    )
     tool_call_format: Annotated[Literal["auto", "native", "mcp_xml"], BeforeValidator(lower)] = Field(
         default="auto", description="How the model writes tool calls; `auto` takes both, and asks as the endpoint can."
     )
@@ -107,11 +119,35 @@ class Settings(BaseSettings):
     searxng_url: Url | None = Field(
         default=None, description="A SearXNG that gives JSON: searches through it, after Serper where both are set."
     )
+    search_calls_per_second: float | None = Field(
+        default=None,
+        ge=0.01,
+        le=1_000,
+        description="Searches in any second with each key, all replicas together. Unset: any number, 1 without a key.",
+    )
+    search_max_concurrent_calls: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000,
+        description="Searches at once at each service, all replicas together. Unset: any number.",
+    )
     jina_api_key: Secrets = Field(
         default=(), description="Reads pages through Jina Reader; several keys, with commas between them, take turns."
     )
     jina_base_url: Url = Field(
         default="https://r.jina.ai", description="Jina Reader, or what speaks like it; set, it needs no key."
+    )
+    reader_calls_per_second: float | None = Field(
+        default=None,
+        ge=0.01,
+        le=1_000,
+        description="Pages in any second through Jina Reader with each key, all replicas together. Unset: any number.",
+    )
+    reader_max_concurrent_calls: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000,
+        description="Pages at once through Jina Reader, all replicas together. Unset: any number.",
     )
     page_reader: Annotated[Literal["auto", "jina", "direct"], BeforeValidator(lower)] = Field(
         default="auto", description="Who reads pages: Jina Reader if set up, then the server itself; or one of them."
@@ -132,10 +168,16 @@ class Settings(BaseSettings):
     e2b_api_url: Url | None = Field(default=None, description="Where E2B's API is, if not at E2B's own address.")
     e2b_sandbox_url: Url | None = Field(default=None, description="Where all its sandboxes are, if behind one address.")
     max_sandboxes: int = Field(
-        default=20, ge=1, le=1_000, description="Sandboxes of this replica at once; more runs wait for one."
+        default=20,
+        ge=1,
+        le=1_000,
+        description="Sandboxes at once: E2B's of all replicas together, local ones of each. More runs wait for one.",
     )
     sandboxes_per_second: float = Field(
-        default=1, ge=0.1, le=100, description="How fast E2B may be asked for new sandboxes: its plans set a limit."
+        default=1,
+        ge=0.1,
+        le=100,
+        description="How fast E2B may be asked for new sandboxes, by all replicas together: its plans set a limit.",
     )
     code_timeout_seconds: float = Field(
         default=60, ge=1, le=3600, description="The most one program may take; TOOL_TIMEOUT_SECONDS should allow it."

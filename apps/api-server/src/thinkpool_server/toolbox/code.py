@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from thinkpool_pipeline.errors import ConfigurationError
-from thinkpool_pipeline.outward import Outward, UpstreamSettings
+from thinkpool_pipeline.outward import CallLimits, Outward, RateWindow, UpstreamSettings
 from thinkpool_pipeline.sandbox import Sandboxes
 from thinkpool_pipeline.sandbox.e2b import E2BSandboxes, E2BSettings
 from thinkpool_pipeline.sandbox.local import LocalSandboxes, LocalSandboxSettings, probe
@@ -57,6 +57,8 @@ def _e2b(settings: Settings, outward: Outward, deployment: str) -> E2BSandboxes:
             max_sandboxes=settings.max_sandboxes,
             creations_per_second=settings.sandboxes_per_second,
         ),
+        room=outward.limit("sandboxes", CallLimits(max_concurrent=settings.max_sandboxes)),
+        pace=outward.limit("sandbox creations", CallLimits(rate=RateWindow.spaced(settings.sandboxes_per_second))),
     )
 
 

@@ -5,7 +5,7 @@ from thinkpool_pipeline.errors import ConfigurationError
 from thinkpool_pipeline.models.builtin import BuiltinResearcher
 from thinkpool_pipeline.models.openai_compatible import OpenAICompatibleModel, OpenAICompatibleSettings
 from thinkpool_pipeline.models.tagged_calls import with_tool_call_format
-from thinkpool_pipeline.outward import Outward, UpstreamSettings
+from thinkpool_pipeline.outward import CallLimits, Outward, RateWindow, UpstreamSettings
 from thinkpool_pipeline.protocols import Model
 
 from thinkpool_server.extensions import make_extra_models
@@ -42,14 +42,27 @@ def make_extractor(settings: Settings, outward: Outward) -> Model | None:
         total_seconds=settings.model_total_seconds,
     )
     upstream = UpstreamSettings(
-        open_patience_seconds=MODEL_PATIENCE_SECONDS, keys=revealed(settings.summary_llm_api_key)
+        limits=_limits(settings),
+        account="model" if settings.summary_llm_base_url == settings.base_url else "extraction",
+        open_patience_seconds=MODEL_PATIENCE_SECONDS,
+        keys=revealed(settings.summary_llm_api_key),
     )
     return OpenAICompatibleModel(outward.upstream("extraction", upstream), endpoint)
+
+
+def call_limits(calls_per_second: float | None, max_concurrent_calls: int | None) -> CallLimits:
+    """What a service allows, as the outward layer takes it."""
+    rate = None if calls_per_second is None else RateWindow.of(calls_per_second)
+    return CallLimits(max_concurrent=max_concurrent_calls, rate=rate)
 
 
 def revealed(secrets: tuple[SecretStr, ...]) -> tuple[str, ...]:
     """The secrets as the outward layer takes them."""
     return tuple(secret.get_secret_value() for secret in secrets)
+
+
+def _limits(settings: Settings) -> CallLimits:
+    return call_limits(settings.model_calls_per_second, settings.model_max_concurrent_calls)
 
 
 def _endpoint_model(settings: Settings, outward: Outward) -> Model:
@@ -63,6 +76,7 @@ def _endpoint_model(settings: Settings, outward: Outward) -> Model:
     upstream = outward.upstream(
         "model",
         UpstreamSettings(
+            limits=_limits(settings),
             max_retries=settings.model_max_attempts - 1,
             open_patience_seconds=MODEL_PATIENCE_SECONDS,
             keys=revealed(settings.api_key),

@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
-from thinkpool_pipeline.outward import Outward, UpstreamSettings
+from thinkpool_pipeline.outward import CallLimits, Outward, UpstreamSettings
 from thinkpool_pipeline.parsing import DocumentParser
 from thinkpool_pipeline.protocols import Tool
 from thinkpool_pipeline.tools.read_page import (
@@ -30,7 +31,7 @@ from thinkpool_pipeline.tools.web_search import (
 from thinkpool_pipeline.values import RunId
 
 from thinkpool_server.settings import Settings
-from thinkpool_server.toolbox.models import make_extractor, revealed
+from thinkpool_server.toolbox.models import call_limits, make_extractor, revealed
 
 
 class WebToolkit:
@@ -81,7 +82,7 @@ async def open_web_toolkit(settings: Settings, outward: Outward, parser: Documen
         providers = _search_providers(settings, outward)
         keyless = None
         if not providers:
-            upstream = outward.upstream("duckduckgo", KEYLESS_UPSTREAM)
+            upstream = outward.upstream("duckduckgo", _keyless_settings(settings))
             keyless = await stack.enter_async_context(open_keyless_search(upstream))
             providers = [keyless]
         reader = ReadPage(
@@ -95,20 +96,33 @@ async def open_web_toolkit(settings: Settings, outward: Outward, parser: Documen
 def _search_providers(settings: Settings, outward: Outward) -> list[SearchProvider]:
     """The search services that are configured, in the order in which they are asked."""
     providers: list[SearchProvider] = []
+    limits = _search_limits(settings)
     if settings.has_serper:
-        upstream = outward.upstream("search", UpstreamSettings(keys=revealed(settings.serper_api_key)))
-        providers.append(Serper(upstream, SerperSettings(base_url=settings.serper_base_url)))
+        serper = UpstreamSettings(limits=limits, keys=revealed(settings.serper_api_key))
+        providers.append(Serper(outward.upstream("search", serper), SerperSettings(base_url=settings.serper_base_url)))
     if settings.searxng_url is not None:
-        providers.append(SearXNG(outward.upstream("searxng"), SearXNGSettings(base_url=settings.searxng_url)))
+        searxng = outward.upstream("searxng", UpstreamSettings(limits=limits))
+        providers.append(SearXNG(searxng, SearXNGSettings(base_url=settings.searxng_url)))
     return providers
+
+
+def _search_limits(settings: Settings) -> CallLimits:
+    return call_limits(settings.search_calls_per_second, settings.search_max_concurrent_calls)
+
+
+def _keyless_settings(settings: Settings) -> UpstreamSettings:
+    """How engines are used that want no key: as seldom as they need it, unless the settings say otherwise."""
+    limits = _search_limits(settings)
+    return replace(KEYLESS_UPSTREAM, limits=replace(limits, rate=limits.rate or KEYLESS_UPSTREAM.limits.rate))
 
 
 def _page_readers(settings: Settings, outward: Outward, parser: DocumentParser) -> list[PageReader]:
     """What reads pages, in the order in which it is asked."""
     readers: list[PageReader] = []
     if settings.has_jina and settings.page_reader != "direct":
-        upstream = outward.upstream("reader", UpstreamSettings(keys=revealed(settings.jina_api_key)))
-        readers.append(JinaReader(upstream, JinaSettings(base_url=settings.jina_base_url)))
+        limits = call_limits(settings.reader_calls_per_second, settings.reader_max_concurrent_calls)
+        jina = UpstreamSettings(limits=limits, keys=revealed(settings.jina_api_key))
+        readers.append(JinaReader(outward.upstream("reader", jina), JinaSettings(base_url=settings.jina_base_url)))
     if settings.page_reader != "jina":
         fetcher = outward.upstream("fetcher", FETCHER_UPSTREAM, reach="web")
         readers.append(PageFetcher(fetcher, parser, FetcherSettings(respect_robots=settings.respect_robots_txt)))
