@@ -3,28 +3,20 @@
 import argparse
 import asyncio
 import contextlib
+import itertools
 import secrets
 import signal
 import sys
 import tempfile
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from chaos.scenarios import SCENARIOS
-from chaos.trial import Trial, Verdict
+from chaos.trial import Trial, Verdict, run_trial
+from chaos.world import World, WorldSettings, open_world
 
 _FINDINGS_SHOWN = 20
-
-
-async def run_trial(trial: Trial) -> Verdict:
-    """Runs a scenario and judges it. What was observed is kept as `history.json`, the replicas' logs beside it."""
-    try:
-        await SCENARIOS[trial.scenario](trial)
-    finally:
-        trial.recorder.history.write(trial.directory / "history.json")
-    verdict = trial.verdict()
-    (trial.directory / "verdict.json").write_bytes(verdict.as_json())
-    return verdict
 
 
 def tell(verdict: Verdict) -> None:
@@ -42,19 +34,37 @@ def tell(verdict: Verdict) -> None:
 async def _run(options: argparse.Namespace, directory: Path) -> int:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _cancel_this(asyncio.current_task()))
     verdicts: list[Verdict] = []
-    for name in options.scenarios:
-        folder = directory / name
-        folder.mkdir(parents=True)
-        trial = Trial(scenario=name, seed=options.seed, is_long=options.long, directory=folder, front=options.front)
-        print(f"{name}: seed {options.seed}, {'long' if options.long else 'short'} form", flush=True)
-        verdicts.append(await run_trial(trial))
-        tell(verdicts[-1])
+    named = itertools.groupby(options.scenarios, lambda name: _settings(options, name))
+    for number, (settings, names) in enumerate(named, start=1):
+        async with open_world(_folder(directory, f"deployment-{number}"), settings) as world:
+            for name in names:
+                verdicts.append(await _run_one(options, _folder(directory, name), name, world))
     if options.json is not None:
         options.json.write_bytes(b"[" + b",".join(verdict.as_json() for verdict in verdicts) + b"]\n")
     return 0 if all(verdict.is_passed for verdict in verdicts) else 1
 
 
-def _cancel_this(task: "asyncio.Task[object] | None"):
+async def _run_one(options: argparse.Namespace, folder: Path, name: str, world: World) -> Verdict:
+    trial = Trial(scenario=name, seed=options.seed, is_long=options.long, directory=folder)
+    print(f"{name}: seed {options.seed}, {'long' if options.long else 'short'} form", flush=True)
+    began_at = time.monotonic()
+    verdict = await run_trial(SCENARIOS[name], trial, world)
+    verdict.figures["trial_seconds"] = round(time.monotonic() - began_at, 1)
+    tell(verdict)
+    return verdict
+
+
+def _folder(directory: Path, name: str) -> Path:
+    folder = directory / name
+    folder.mkdir()
+    return folder
+
+
+def _settings(options: argparse.Namespace, name: str) -> WorldSettings:
+    return SCENARIOS[name].world_settings(is_long=options.long, front=options.front)
+
+
+def _cancel_this(task: "asyncio.Task[object] | None") -> Callable[[], object]:
     assert task is not None
     return task.cancel
 
@@ -87,7 +97,9 @@ def main() -> int:
     unknown = set(options.scenarios) - set(SCENARIOS)
     if unknown:
         parser.error(f"there is no scenario {', '.join(sorted(unknown))}")
-    options.scenarios = options.scenarios or list(SCENARIOS)
+    options.scenarios = options.scenarios or [
+        name for name, scenario in SCENARIOS.items() if options.long or not scenario.is_long_only
+    ]
     options.seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
     with _directory(options.keep) as directory:
         try:

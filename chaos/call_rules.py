@@ -95,11 +95,10 @@ def _tears(blow: Disruption, earlier: Call, later: Call) -> bool:
 
 def _strays(state: RunState, calls: Sequence[Call]) -> Iterator[Finding]:
     """A run changes hands only where an attempt begins: more changes are calls of somebody who had lost it."""
-    starts = sum(event.type == "run.started" for event in state.events)
     changes = [later for earlier, later in pairwise(calls) if later.maker != earlier.maker]
-    if len(changes) >= max(starts, 1):
+    if len(changes) >= max(state.attempts, 1):
         makers = " ".join(f"{call.maker} ({call.step})" for call in (*calls[:1], *changes))
-        detail = f"in {starts} attempts its calls were made by {makers}"
+        detail = f"in {state.attempts} attempts its calls were made by {makers}"
         yield Finding(name="stray-call", subject=state.run_id, detail=detail)
 
 

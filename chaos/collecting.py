@@ -42,25 +42,19 @@ async def collect(world: World, clients: Mapping[str, Clients], recorder: Record
     async with asyncio.TaskGroup() as tasks:
         readings = [tasks.create_task(of_run(run_id)) for run_id in sorted(tenants)]
     history.runs = [reading.result() for reading in readings]
-    history.calls = world.calls
+    history.calls = [call for call in world.calls if call.run_id in tenants]
 
 
 async def _ended_state(world: World, clients: Clients, run_id: str, deadline: float) -> RunState:
     while True:
-        status = await _status(world, clients, run_id)
-        if status in _ENDED or time.monotonic() > deadline:
+        status, body = await _get(world, clients, f"/v1/research/{run_id}")
+        word = "unknown" if status == HTTPStatus.NOT_FOUND else str(body.get("status", "unanswered"))
+        if word in _ENDED or time.monotonic() > deadline:
             break
         await asyncio.sleep(_POLL_SECONDS)
-    events = await _events(world, clients, run_id) if status != "unknown" else ()
-    return RunState(run_id=run_id, status=status or "unanswered", events=events)
-
-
-async def _status(world: World, clients: Clients, run_id: str) -> str:
-    """The run's status; `unknown` to the service, or empty without an answer."""
-    status, body = await _get(world, clients, f"/v1/research/{run_id}")
-    if status == HTTPStatus.NOT_FOUND:
-        return "unknown"
-    return str(body.get("status")) if status == HTTPStatus.OK else ""
+    events = await _events(world, clients, run_id) if word != "unknown" else ()
+    attempts = body.get("attempts")
+    return RunState(run_id=run_id, status=word, attempts=attempts if isinstance(attempts, int) else 0, events=events)
 
 
 async def _events(world: World, clients: Clients, run_id: str) -> tuple[LoggedEvent, ...]:

@@ -101,6 +101,8 @@ class RunState:
     run_id: str
     status: str
     """As in its resource; `unknown` when the service knows no such run."""
+    attempts: int = 0
+    """How often it was claimed."""
     events: tuple[LoggedEvent, ...]
 
 

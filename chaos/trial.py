@@ -2,9 +2,8 @@
 
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
 
 import orjson
 
@@ -13,7 +12,9 @@ from chaos.clients import Clients
 from chaos.finding import Finding
 from chaos.nemesis import Nemesis
 from chaos.recorder import Recorder
-from chaos.world import Front, World
+from chaos.world import Front, World, WorldSettings
+
+SHORT_HEARTBEAT_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +53,9 @@ class Trial:
     seed: int
     is_long: bool
     directory: Path
-    front: Front = "nginx"
     recorder: Recorder = field(default_factory=Recorder)
     figures: dict[str, object] = field(default_factory=dict[str, object])
     goals: list[Goal] = field(default_factory=list[Goal])
-    promises: Promises = field(default_factory=Promises)
-    may_end_by_themselves: bool = False
-    """Whether the scenario gives replicas cause to end by themselves."""
 
     def pick(self, *, short: int, long: int) -> int:
         """The one that this form of the trial takes."""
@@ -66,7 +63,7 @@ class Trial:
 
     def rng(self, purpose: str) -> random.Random:
         """A generator of its own for each purpose, so that one's draws do not depend on another's timing."""
-        return random.Random(f"{self.seed}/{purpose}")
+        return random.Random(f"{self.seed}/{self.scenario}/{purpose}")
 
     def clients(self, world: World, *, api_key: str = "", tenant: str = "", purpose: str = "") -> Clients:
         """Clients of that world. Those of different tenants or purposes draw differently."""
@@ -87,18 +84,40 @@ class Trial:
         """Notes whether something that the scenario is to show was shown."""
         self.goals.append(Goal(text=text, is_met=is_met))
 
-    def verdict(self) -> Verdict:
-        """What the checker and the scenario's own goals say."""
-        ended = sum(blow.kind == "ended" for blow in self.recorder.history.disruptions)
-        if not self.may_end_by_themselves:
-            self.goal(f"no replica ends by itself ({ended} did)", ended == 0)
-        return Verdict(
-            scenario=self.scenario,
-            seed=self.seed,
-            figures=self.figures,
-            goals=self.goals,
-            findings=check(self.recorder.history, self.promises),
-        )
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """What is done to which deployment."""
+
+    run: Callable[[Trial, World], Awaitable[None]]
+    settings: WorldSettings = field(default_factory=WorldSettings)
+    promises: Promises = field(default_factory=Promises)
+    may_end_by_themselves: bool = False
+    """Whether replicas are given cause to end by themselves."""
+    is_long_only: bool = False
+
+    def world_settings(self, *, is_long: bool, front: Front) -> WorldSettings:
+        """Of its deployment. In the short form hearts beat faster."""
+        beat = {"HEARTBEAT_SECONDS": "10" if is_long else str(SHORT_HEARTBEAT_SECONDS)}
+        return replace(self.settings, front=front, environment={**self.settings.environment, **beat})
 
 
-Scenario: TypeAlias = Callable[[Trial], Awaitable[None]]
+async def run_trial(scenario: Scenario, trial: Trial, world: World) -> Verdict:
+    """Runs a scenario and judges it. What was observed is kept as `history.json`, beside the verdict."""
+    await world.until_ready()
+    try:
+        await scenario.run(trial, world)
+    finally:
+        trial.recorder.history.write(trial.directory / "history.json")
+    ended = sum(blow.kind == "ended" for blow in trial.recorder.history.disruptions)
+    if not scenario.may_end_by_themselves:
+        trial.goal(f"no replica ends by itself ({ended} did)", ended == 0)
+    verdict = Verdict(
+        scenario=trial.scenario,
+        seed=trial.seed,
+        figures=trial.figures,
+        goals=trial.goals,
+        findings=check(trial.recorder.history, scenario.promises),
+    )
+    (trial.directory / "verdict.json").write_bytes(verdict.as_json())
+    return verdict

@@ -20,6 +20,8 @@ from tests.e2e.nginx_proxy import nginx_proxy
 
 _READY_SECONDS = 90.0
 _POLL_SECONDS = 0.05
+_MODEL_IDLE_SECONDS = 600
+"""Models may be silent for longer than any scenario has them be."""
 
 Front = Literal["nginx", "direct"]
 
@@ -44,8 +46,8 @@ class WorldSettings:
     front: Front = "nginx"
     """`direct`: clients turn to the replicas by themselves, one after the other."""
     timing: Timing = STEADY
-    pool: int = 30
-    """Pipelines of one replica."""
+    pool: int = 60
+    """Pipelines of one replica: by default, one alone can take them all."""
     limit: int = 60
     """Runs that execute at once in the whole deployment."""
     queue: int = 1000
@@ -153,5 +155,6 @@ def _environment(
         "MAX_CONCURRENT_REQUESTS": str(settings.limit),
         "MAX_QUEUED_REQUESTS": str(settings.queue),
         "SHUTDOWN_GRACE_SECONDS": "2",
+        "MODEL_IDLE_SECONDS": str(_MODEL_IDLE_SECONDS),
         **settings.environment,
     }

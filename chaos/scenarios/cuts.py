@@ -12,36 +12,33 @@ from chaos.clients import Clients
 from chaos.collecting import collect
 from chaos.figures import distribution, summary
 from chaos.history import Connection
-from chaos.trial import Trial
-from chaos.world import World, WorldSettings, open_world
+from chaos.trial import SHORT_HEARTBEAT_SECONDS, Trial
+from chaos.world import World
 
 NGINX_SECONDS = 0.1
 """What nginx may add to the first event."""
 _HEARTBEAT_TOLERANCE = 0.2
-_MODEL_IDLE_SECONDS = 600
 _SAMPLE_PAUSE_SECONDS = 0.2
 
 
-async def cuts(trial: Trial) -> None:
-    """20 runs cut after every event, 120 s of silence, 30 first events timed; in short 4, 10 s at a faster beat, 10."""
+async def cuts(trial: Trial, world: World) -> None:
+    """20 runs cut after every event, 120 s of silence, 30 first events timed; in short 4, 8 s at a faster beat, 6."""
     runs, silence, samples = (
         trial.pick(short=4, long=20),
-        trial.pick(short=10, long=120),
-        trial.pick(short=10, long=30),
+        trial.pick(short=8, long=120),
+        trial.pick(short=6, long=30),
     )
-    beat = trial.pick(short=2, long=10)
-    environment = {"HEARTBEAT_SECONDS": str(beat), "MODEL_IDLE_SECONDS": str(_MODEL_IDLE_SECONDS)}
-    async with open_world(trial.directory, WorldSettings(front=trial.front, environment=environment)) as world:
-        clients = trial.clients(world)
-        turns = itertools.cycle([server.url for server in world.replicas])
-        direct = replace(clients, next_url=lambda: next(turns))
-        async with asyncio.TaskGroup() as tasks:
-            for number in range(runs):
-                reader = clients if number % 2 == 0 else direct  # which certainly turns to another replica each time
-                tasks.create_task(reader.research(f"What do the records of pier {number} say?", cut_after=1))
-        idle = await _idle(world, clients, silence)
-        through, straight = await _first_events(clients, direct, samples)
-        await collect(world, {"": clients}, trial.recorder, seconds=60)
+    beat = trial.pick(short=SHORT_HEARTBEAT_SECONDS, long=10)
+    clients = trial.clients(world)
+    turns = itertools.cycle([server.url for server in world.replicas])
+    direct = replace(clients, next_url=lambda: next(turns))
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(runs):
+            reader = clients if number % 2 == 0 else direct  # which certainly turns to another replica each time
+            tasks.create_task(reader.research(f"What do the records of pier {number} say?", cut_after=1))
+    idle = await _idle(world, clients, silence)
+    through, straight = await _first_events(clients, direct, samples)
+    await collect(world, {"": clients}, trial.recorder, seconds=60)
     _report(trial, idle, beat, silence)
     trial.figures |= {"first_event_through_nginx": distribution(through), "first_event_direct": distribution(straight)}
     added = sorted(through)[samples // 2] - sorted(straight)[samples // 2]

@@ -16,7 +16,7 @@ from chaos.load import Load, until_accepted
 from chaos.nemesis import Nemesis
 from chaos.replica import Replica
 from chaos.trial import Trial
-from chaos.world import World, WorldSettings, open_world
+from chaos.world import World
 
 DOWN_SECONDS = (2.0, 5.0)
 PAUSE_SECONDS = (1.0, 4.0)
@@ -68,24 +68,22 @@ class Outages:
             await asyncio.sleep(_PROBE_SECONDS)
 
 
-async def database(trial: Trial) -> None:
+async def database(trial: Trial, world: World) -> None:
     """100 runs and 10 restarts of PostgreSQL; in short 10 and 2. Every other restart is a crash."""
     in_flight, number = trial.pick(short=10, long=30), trial.pick(short=2, long=10)
     runs = trial.pick(short=10, long=100)
-    trial.may_end_by_themselves = True
-    async with open_world(trial.directory, WorldSettings(front=trial.front)) as world:
-        clients, nemesis = trial.clients(world), trial.nemesis(world)
-        asking = trial.clients(world, purpose="probes")
-        turns = itertools.cycle([server.url for server in world.replicas])
-        outages = Outages(world=world, clients=replace(asking, next_url=lambda: next(turns)))
-        async with nemesis.reviving(), Load(clients, trial.rng("load"), in_flight=in_flight):
-            await until_accepted(trial.recorder, in_flight)
-            for count in range(number):
-                await asyncio.sleep(nemesis.rng.uniform(*PAUSE_SECONDS))
-                await outages.happen(nemesis, is_crash=count % 2 == 1)
-            await until_accepted(trial.recorder, runs)
-        lives = [server.life for server in world.replicas]
-        await collect(world, {"": clients}, trial.recorder, seconds=90)
+    clients, nemesis = trial.clients(world), trial.nemesis(world)
+    asking = trial.clients(world, purpose="probes")
+    turns = itertools.cycle([server.url for server in world.replicas])
+    outages = Outages(world=world, clients=replace(asking, next_url=lambda: next(turns)))
+    async with nemesis.reviving(), Load(clients, trial.rng("load"), in_flight=in_flight):
+        await until_accepted(trial.recorder, in_flight)
+        for count in range(number):
+            await asyncio.sleep(nemesis.rng.uniform(*PAUSE_SECONDS))
+            await outages.happen(nemesis, is_crash=count % 2 == 1)
+        await until_accepted(trial.recorder, runs)
+    lives = [server.life for server in world.replicas]
+    await collect(world, {"": clients}, trial.recorder, seconds=90)
     _report(trial, outages, lives)
 
 

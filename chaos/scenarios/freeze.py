@@ -10,7 +10,7 @@ from chaos.load import Load, until_accepted
 from chaos.nemesis import Nemesis
 from chaos.replica import Replica
 from chaos.trial import Trial
-from chaos.world import World, WorldSettings, open_world
+from chaos.world import World
 
 MOST_FROZEN_SECONDS = 60.0
 """In the short form, which lets the replica sleep for as long as others need to take its runs."""
@@ -22,18 +22,16 @@ LEAST_RUNS = 2
 _POLL_SECONDS = 0.1
 
 
-async def freeze(trial: Trial) -> None:
+async def freeze(trial: Trial, world: World) -> None:
     """30 runs in flight, each replica in turn asleep for 30 s; in short 9, one replica, until its runs are taken."""
     in_flight, number = trial.pick(short=9, long=30), trial.pick(short=1, long=3)
-    trial.may_end_by_themselves = True
-    async with open_world(trial.directory, WorldSettings(front=trial.front)) as world:
-        clients, nemesis = trial.clients(world), trial.nemesis(world)
-        async with nemesis.reviving(), Load(clients, trial.rng("load"), in_flight=in_flight):
-            await until_accepted(trial.recorder, in_flight)
-            for victim in nemesis.rng.sample(world.replicas, number):
-                await _until_at_work(world, victim)
-                await _freeze(trial, world, nemesis, victim)
-        await collect(world, {"": clients}, trial.recorder, seconds=60)
+    clients, nemesis = trial.clients(world), trial.nemesis(world)
+    async with nemesis.reviving(), Load(clients, trial.rng("load"), in_flight=in_flight):
+        await until_accepted(trial.recorder, in_flight)
+        for victim in nemesis.rng.sample(world.replicas, number):
+            await _until_at_work(world, victim)
+            await _freeze(trial, world, nemesis, victim)
+    await collect(world, {"": clients}, trial.recorder, seconds=60)
     _report(trial)
 
 

@@ -13,7 +13,7 @@ from chaos.figures import distribution, execution_seconds, most_at_once, queue_w
 from chaos.history import Call
 from chaos.load import until_accepted
 from chaos.trial import Trial
-from chaos.world import WorldSettings, open_world
+from chaos.world import World, WorldSettings
 
 LIMIT = 6
 TENANT_LIMIT = 4
@@ -21,43 +21,42 @@ TENANT_LIMIT = 4
 SPREAD = 0.4
 FEW = 5
 _TIMING = Timing(
-    first_token_seconds=0.1,
-    token_seconds=0.01,
+    first_token_seconds=0.05,
+    token_seconds=0.005,
     tokens_per_reply=15,
-    search_seconds=0.1,
-    page_seconds=0.15,
+    search_seconds=0.05,
+    page_seconds=0.1,
     page_bytes=4000,
 )
 _KEYS = {"a": "key-of-tenant-a", "b": "key-of-tenant-b", "c": "key-of-tenant-c"}
 
+LIMITED = WorldSettings(
+    timing=_TIMING,
+    pool=LIMIT,
+    limit=LIMIT,
+    environment={
+        "SERVER_API_KEYS": ",".join(f"{name}:{key}" for name, key in _KEYS.items()),
+        "MAX_RUNS_PER_TENANT": str(TENANT_LIMIT),
+    },
+)
 
-async def limit(trial: Trial) -> None:
+
+async def limit(trial: Trial, world: World) -> None:
     """300 runs, then tenant A's 200 against five each of B and C, six at once; in short 40 and 30."""
     runs, flood = trial.pick(short=40, long=300), trial.pick(short=30, long=200)
-    settings = WorldSettings(
-        front=trial.front,
-        timing=_TIMING,
-        pool=LIMIT,
-        limit=LIMIT,
-        environment={
-            "SERVER_API_KEYS": ",".join(f"{name}:{key}" for name, key in _KEYS.items()),
-            "MAX_RUNS_PER_TENANT": str(TENANT_LIMIT),
-        },
-    )
-    async with open_world(trial.directory, settings) as world:
-        tenants = {name: trial.clients(world, api_key=key, tenant=name) for name, key in _KEYS.items()}
-        async with asyncio.TaskGroup() as tasks:
-            for clients in tenants.values():
-                _ask(tasks, clients, runs // len(tenants))
-        many = world.calls
-        async with asyncio.TaskGroup() as tasks:
-            alone = _ask(tasks, tenants["b"], FEW)
-        async with asyncio.TaskGroup() as tasks:
-            before = len(trial.recorder.history.accepted)
-            _ask(tasks, tenants["a"], flood)
-            await until_accepted(trial.recorder, before + flood)
-            flooded = {name: _ask(tasks, tenants[name], FEW) for name in ("b", "c")}
-        await collect(world, tenants, trial.recorder, seconds=60)
+    tenants = {name: trial.clients(world, api_key=key, tenant=name) for name, key in _KEYS.items()}
+    async with asyncio.TaskGroup() as tasks:
+        for clients in tenants.values():
+            _ask(tasks, clients, runs // len(tenants))
+    many = world.calls
+    async with asyncio.TaskGroup() as tasks:
+        alone = _ask(tasks, tenants["b"], FEW)
+    async with asyncio.TaskGroup() as tasks:
+        before = len(trial.recorder.history.accepted)
+        _ask(tasks, tenants["a"], flood)
+        await until_accepted(trial.recorder, before + flood)
+        flooded = {name: _ask(tasks, tenants[name], FEW) for name in ("b", "c")}
+    await collect(world, tenants, trial.recorder, seconds=60)
     _report_limit(trial, many)
     _report_fairness(trial, _results(alone), {name: _results(asked) for name, asked in flooded.items()})
 
@@ -81,8 +80,9 @@ def _report_limit(trial: Trial, many: list[Call]) -> None:
     tenants = {post.run_id: post.tenant for post in history.posts if post.is_accepted}
     most_of_one = max(most_at_once(call for call in history.calls if tenants[call.run_id] == name) for name in _KEYS)
     spread = runs_by_maker(many)
-    mean = sum(spread.values()) / 3
-    furthest = max(abs(count - mean) / mean for count in (spread[f"replica-{number}.1"] for number in (1, 2, 3)))
+    mean = sum(spread.values()) / LIMITED.replicas
+    counts = [spread[f"replica-{number}.1"] for number in range(1, LIMITED.replicas + 1)]
+    furthest = max(abs(count - mean) / mean for count in counts)
     trial.figures |= summary(history) | {"most_at_once": most, "most_of_one_tenant": most_of_one}
     trial.figures["runs_by_replica"] = dict(spread)
     trial.goal(f"at most {LIMIT} runs execute at once ({most})", most <= LIMIT)

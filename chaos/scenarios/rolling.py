@@ -4,21 +4,20 @@ from chaos.collecting import collect
 from chaos.figures import distribution, resumptions, summary
 from chaos.load import Load, until_accepted
 from chaos.trial import Trial
-from chaos.world import WorldSettings, open_world
+from chaos.world import World
 
 
-async def rolling(trial: Trial) -> None:
+async def rolling(trial: Trial, world: World) -> None:
     """All replicas three times with 20 runs in flight; in short once with 9."""
     in_flight, rounds = trial.pick(short=9, long=20), trial.pick(short=1, long=3)
     codes: list[int] = []
-    async with open_world(trial.directory, WorldSettings(front=trial.front)) as world:
-        clients, nemesis = trial.clients(world), trial.nemesis(world)
-        async with nemesis.reviving(), Load(clients, trial.rng("load"), in_flight=in_flight):
-            await until_accepted(trial.recorder, in_flight)
-            for _ in range(rounds):
-                for replica in world.replicas:
-                    codes.append(await nemesis.restart_gracefully(replica))
-        await collect(world, {"": clients}, trial.recorder, seconds=60)
+    clients, nemesis = trial.clients(world), trial.nemesis(world)
+    async with nemesis.reviving(), Load(clients, trial.rng("load"), in_flight=in_flight):
+        await until_accepted(trial.recorder, in_flight)
+        for _ in range(rounds):
+            for replica in world.replicas:
+                codes.append(await nemesis.restart_gracefully(replica))
+    await collect(world, {"": clients}, trial.recorder, seconds=60)
     _report(trial, codes)
 
 

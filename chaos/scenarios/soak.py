@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from thinkpool_pipeline.testing.upstream import Fault
 
-from chaos.checker import Promises
 from chaos.clients import Clients
 from chaos.collecting import collect
 from chaos.figures import distribution, resumptions, summary
@@ -15,7 +14,7 @@ from chaos.load import Habits, Load, until_accepted
 from chaos.nemesis import Nemesis
 from chaos.replica import Footprint
 from chaos.trial import Trial
-from chaos.world import World, WorldSettings, open_world
+from chaos.world import World
 
 RUNS = 500
 GROWTH = 0.05
@@ -35,23 +34,20 @@ _FAULTS = (
 _HABITS = Habits(chats=0.15, cuts=0.2, cancels=0.1)
 
 
-async def soak(trial: Trial) -> None:
+async def soak(trial: Trial, world: World) -> None:
     """20 minutes with 25 runs in flight; in short one minute with 8, to try it out."""
     seconds, in_flight = trial.pick(short=60, long=1200), trial.pick(short=8, long=25)
-    trial.promises = Promises(must_complete=False)
-    trial.may_end_by_themselves = True
-    async with open_world(trial.directory, WorldSettings(front=trial.front)) as world:
-        clients, nemesis = trial.clients(world), trial.nemesis(world)
-        before = await _footprints(trial, world, clients)
-        world.upstream.faults.extend(_FAULTS)
-        habits = _HABITS
-        async with nemesis.reviving(), Load(clients, trial.rng("load"), in_flight=in_flight, habits=habits) as load:
-            await until_accepted(trial.recorder, len(trial.recorder.history.accepted) + in_flight)
-            await _strike_for(seconds, nemesis)
-        world.upstream.faults.clear()
-        await world.until_ready()
-        after = await _footprints(trial, world, clients)
-        await collect(world, {"": clients}, trial.recorder, seconds=90)
+    clients, nemesis = trial.clients(world), trial.nemesis(world)
+    before = await _footprints(trial, world, clients)
+    world.upstream.faults.extend(_FAULTS)
+    habits = _HABITS
+    async with nemesis.reviving(), Load(clients, trial.rng("load"), in_flight=in_flight, habits=habits) as load:
+        await until_accepted(trial.recorder, len(trial.recorder.history.accepted) + in_flight)
+        await _strike_for(seconds, nemesis)
+    world.upstream.faults.clear()
+    await world.until_ready()
+    after = await _footprints(trial, world, clients)
+    await collect(world, {"": clients}, trial.recorder, seconds=90)
     _report(trial, before, after)
     trial.figures["cancels"] = load.cancelled
 

@@ -135,7 +135,7 @@ def clean_history() -> History:
             *(connection(3 + index, via=url, is_read_back=True) for index, url in enumerate(REPLICAS)),
         ],
         chats=[Chat(run_id=RUN, content="Found.")],
-        runs=[RunState(run_id=RUN, status="completed", events=tuple(logged()))],
+        runs=[RunState(run_id=RUN, status="completed", attempts=2, events=tuple(logged()))],
         calls=[
             call("turn/1", FIRST, 100.25, 100.5, outcome="client-gone"),
             call("turn/1", SECOND, 101.25, 102.05),
