@@ -38,6 +38,7 @@ from thinkpool_server.other_replicas import OtherReplicas
 from thinkpool_server.run_service import EventLogRunService, ticket_of
 from thinkpool_server.runs import RunRecord, Tenant
 from thinkpool_server.settings import Settings
+from thinkpool_server.shared_upstreams import open_shared_upstreams
 from thinkpool_server.supervisor import Supervisor
 from thinkpool_server.toolbox import Toolbox, make_models, open_toolbox
 
@@ -172,7 +173,11 @@ class _Means:
 @asynccontextmanager
 async def _open_means(settings: Settings, directory: DataDirectory, deployment: Deployment) -> AsyncGenerator[_Means]:
     async with AsyncExitStack() as stack:
-        outward = await stack.enter_async_context(open_outward(permit=deployment.lease.confirmed))
+        shared = None
+        if deployment.membership is not None:
+            opening = open_shared_upstreams(str(deployment.database), lambda: deployment.replicas)
+            shared = await stack.enter_async_context(opening)
+        outward = await stack.enter_async_context(open_outward(shared=shared, permit=deployment.lease.confirmed))
         parser = await stack.enter_async_context(open_parser())
         documents = KnowledgeBase(knowledge_directory(settings), directory.knowledge_index, parser=parser)
         knowledge = await stack.enter_async_context(documents)
