@@ -46,7 +46,11 @@ def connect(url: str, *, purpose: str) -> Connection:
 async def connect_async(url: str, *, purpose: str) -> AsyncConnection[tuple[Any, ...]]:
     """As `connect`, for use on the event loop."""
     connection = await AsyncConnection.connect(url, application_name=f"thinkpool {purpose}", **_OPTIONS)
-    await connection.execute(_SESSION)
+    try:
+        await connection.execute(_SESSION)
+    except BaseException:
+        await connection.close()
+        raise
     return connection
 
 

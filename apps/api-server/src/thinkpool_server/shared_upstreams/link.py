@@ -142,12 +142,21 @@ class DatabaseLink:
 
     async def _work_off(self, connection: Session) -> NoReturn:
         while True:
-            while not self._jobs:
-                self._has_jobs.clear()
-                await self._has_jobs.wait()
-            job = self._jobs.popleft()
+            if not self._jobs:
+                await self._something(connection)
+            job = self._jobs.popleft() if self._jobs else _Job(_look_up, None)
             if job.answer is None or not job.answer.done():
                 await self._do(job, connection)
+
+    async def _something(self, connection: Session) -> None:
+        """Waits for a job, or for word from the server, which says nothing unasked but that it is going."""
+        self._has_jobs.clear()
+        loop, line = asyncio.get_running_loop(), connection.fileno()
+        loop.add_reader(line, self._has_jobs.set)
+        try:
+            await self._has_jobs.wait()
+        finally:
+            loop.remove_reader(line)
 
     async def _do(self, job: _Job, connection: Session) -> None:
         try:
@@ -199,3 +208,8 @@ def _hang_up(connection: Session) -> None:
 
 async def _nothing(_connection: Session) -> None:
     """Does nothing, in its turn."""
+
+
+async def _look_up(connection: Session) -> None:
+    """Finds out whether the server is there."""
+    await connection.execute("")
