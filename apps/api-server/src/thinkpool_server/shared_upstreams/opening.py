@@ -21,6 +21,7 @@ class DeploymentUpstreams:
 
     def __init__(self, limit_link: DatabaseLink, result_link: DatabaseLink, replicas: Callable[[], int]) -> None:
         self._link = limit_link
+        self._links = (limit_link, result_link)
         self._replicas = replicas
         self._limits: dict[str, DeploymentLimit] = {}
         self._results = DeploymentResults(result_link, replicas=replicas)
@@ -45,6 +46,10 @@ class DeploymentUpstreams:
     def leases(self) -> Leases:
         """What this replica's calls have of the limits."""
         return self._leases
+
+    async def flush(self) -> None:
+        """Returns once the database has heard all that it was told, or is away; in a second at most."""
+        await asyncio.gather(*(link.flush() for link in self._links))
 
     def limit(self, name: str, limits: CallLimits) -> DeploymentLimit:
         """The limit of this name, the same one each time; the figures of the first call stay."""
@@ -90,6 +95,6 @@ async def open_shared_upstreams(
             await asyncio.gather(*(link.settled() for link in links))
             yield shared
         finally:
-            await asyncio.gather(*(link.flush() for link in links))
+            await shared.flush()
             for task in running:
                 task.cancel()
