@@ -1,4 +1,4 @@
-"""The command `thinkpool`: starts the server, asks in a terminal, examines the machine, starts the simulated upstream."""
+"""The command `thinkpool`: starts the server, asks in a terminal, examines an installation, and more."""
 
 from thinkpool_server.cli.commands import main
 

@@ -26,6 +26,7 @@ from thinkpool_server.cli.doctor.settings_advice import advice
 from thinkpool_server.cli.doctor.settings_sources import LoadedSettings, load
 from thinkpool_server.cli.doctor.storage import examine_databases, examine_directory
 from thinkpool_server.cli.doctor.web import examine_reader, examine_search
+from thinkpool_server.cli.rendering import printable
 from thinkpool_server.data_directory import Holder, holder_of
 from thinkpool_server.settings import Settings
 
@@ -66,7 +67,7 @@ def run_doctor(options: DoctorOptions) -> int:
             found = _examined(loaded, checks, options, note)
     diagnosis = Diagnosis(
         version=version("thinkpool-server"),
-        findings=tuple(_without_secrets(finding, loaded.settings) for finding in found),
+        findings=tuple(fit_to_show(finding, loaded.settings) for finding in found),
         seconds=time.monotonic() - began,
     )
     _print(diagnosis, console, options)
@@ -133,13 +134,16 @@ def _waiting(left: Sequence[Check]) -> str:
     return f"looking at {', '.join(check.name for check in left)}" if left else "done"
 
 
-def _without_secrets(finding: Finding, settings: Settings) -> Finding:
-    """The finding as it may be shown, whatever a check put into it."""
-    found, mend = finding.found, finding.mend
-    for secret in sorted(settings.secrets, key=len, reverse=True):
-        if len(secret) >= _LEAST_SECRET_CHARACTERS:
-            found, mend = found.replace(secret, _HIDDEN), mend.replace(secret, _HIDDEN)
-    return replace(finding, found=found, mend=mend)
+def fit_to_show(finding: Finding, settings: Settings) -> Finding:
+    """The finding in one line each, without secrets and control characters, whatever a check put into it."""
+    secrets = [secret for secret in settings.secrets if len(secret) >= _LEAST_SECRET_CHARACTERS]
+
+    def shown(text: str) -> str:
+        for secret in sorted(secrets, key=len, reverse=True):
+            text = text.replace(secret, _HIDDEN)
+        return " ".join(printable(text).split())
+
+    return replace(finding, found=shown(finding.found), mend=shown(finding.mend))
 
 
 def _print(diagnosis: Diagnosis, console: Console, options: DoctorOptions) -> None:

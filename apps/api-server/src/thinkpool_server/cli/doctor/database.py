@@ -224,7 +224,8 @@ def _connections(room: int, live: int) -> list[Finding]:
     found = f"connections for {room} replicas of up to {CONNECTIONS_PER_REPLICA} each"
     mend = f"raise max_connections: {CONNECTIONS_PER_REPLICA} for each replica, and one replica more than there are"
     if room < max(1, live):
-        return [problem(CHECK, f"{found}, and there {'is' if live == 1 else 'are'} {live}", mend=mend)]
+        there = f", and there {'is' if live == 1 else 'are'} {live}" if live else ""
+        return [problem(CHECK, found + there, mend=mend)]
     if live and room == live:
         return [warning(CHECK, f"{found}: a new one cannot start before an old one has ended", mend=mend)]
     return [ok(CHECK, found)]

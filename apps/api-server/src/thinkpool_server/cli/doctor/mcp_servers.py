@@ -18,8 +18,8 @@ from thinkpool_server.toolbox.toolbox import MCP_FILE
 
 CHECK: Final = "MCP servers"
 
-_OPEN_SECONDS = 7.0
-_SECOND_CHANCE_SECONDS = 2.0  # a server that does not know the newest protocol is asked again in an older one
+_OPEN_SECONDS = 8.0
+_SECOND_CHANCE_SECONDS = 2.0  # one that fails when asked in the newest protocol is asked again in an older one
 _CLOSE_SECONDS = 1.0
 
 
@@ -42,14 +42,15 @@ def has_mcp_servers(settings: Settings) -> bool:
 
 
 async def _examine(server: McpServer) -> Finding:
-    sessions = SessionSettings(open_seconds=_OPEN_SECONDS, close_seconds=_CLOSE_SECONDS)
+    sessions = SessionSettings(close_seconds=_CLOSE_SECONDS)
     session = McpSession(ServerRecord(server=server), os.environ, sessions, Timing())
     async with asyncio.TaskGroup() as group:
         keeper = group.create_task(session.keep())
-        await session.settled.wait()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_SECOND_CHANCE_SECONDS):
-                await session.came_up.wait()
+            async with asyncio.timeout(_OPEN_SECONDS):
+                await session.settled.wait()
+                async with asyncio.timeout(_SECOND_CHANCE_SECONDS):
+                    await session.came_up.wait()
         finding = _finding(session)
         keeper.cancel()
     return finding
@@ -61,7 +62,8 @@ def _finding(session: McpSession) -> Finding:
         by_hand = (
             "start its command by hand, and see what it says" if server.command else "see whether its url is right"
         )
-        return problem(CHECK, f"{server.name}: {session.last_error}", mend=f"{by_hand}; or set it to disabled")
+        reason = session.last_error or f"it does not open within {_OPEN_SECONDS:g} s"
+        return problem(CHECK, f"{server.name}: {reason}", mend=f"{by_hand}; or set it to disabled")
     tools = sum(server.allows(tool.name) for tool in session.tools)
     if not tools:
         mend = "see its allowed_tools and denied_tools, or set it to disabled"

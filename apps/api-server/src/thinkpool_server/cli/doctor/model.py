@@ -16,7 +16,6 @@ from thinkpool_server.cli.doctor.clock import date_reading
 from thinkpool_server.cli.doctor.examination import Subject
 from thinkpool_server.cli.doctor.findings import Finding, ok, problem, warning
 from thinkpool_server.cli.doctor.http_probe import Answer, Silence, ask, open_client
-from thinkpool_server.cli.rendering import printable
 from thinkpool_server.settings import Settings
 from thinkpool_server.toolbox.models import make_extractor, make_models
 
@@ -199,7 +198,7 @@ def _is_called(name: str, wanted: str) -> bool:
 
 
 def _shown(names: Sequence[str]) -> str:
-    shown = [" ".join(printable(name).split())[:_NAME_CHARACTERS] for name in names[:_NAMES_SHOWN]]
+    shown = [name[:_NAME_CHARACTERS] for name in names[:_NAMES_SHOWN]]
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 

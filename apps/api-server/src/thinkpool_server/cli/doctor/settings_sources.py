@@ -50,6 +50,15 @@ class _EnvFile:
     broken_lines: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """The settings, with the defaults of those that are wrong; of all, where these cannot be told apart."""
+
+    settings: Settings
+    wrong: frozenset[str]
+    complaints: tuple[str, ...]
+
+
 class _LineNumbers(logging.Handler):
     """Takes what python-dotenv has to say of lines, in place of standard error: their numbers, never their words."""
 
@@ -68,18 +77,14 @@ def load(environ: Mapping[str, str] = os.environ) -> LoadedSettings:
     in_environment = frozenset(name.upper() for name, value in environ.items() if value)
     with _listening() as broken:
         file = _read_env_file(broken)
-        settings, complaints = _load_leaving_out_what_is_wrong(file.path)
-    findings = [_wrong(text, in_environment, file) for text in complaints]
+        outcome = _load_leaving_out_what_is_wrong(file.path)
+    findings = [_wrong(text, in_environment, file) for text in outcome.complaints]
     findings += _unreadable(file)
     findings += _misspelt(file.names, "in .env", _ALIKE_IN_FILE)
     findings += _misspelt({name for name in in_environment if "_" in name}, "in the environment", _ALIKE_IN_ENVIRONMENT)
-    if not complaints:
+    if not outcome.complaints:
         findings.insert(0, ok(_CHECK, _sources(in_environment, file.names)))
-    return LoadedSettings(
-        settings=settings or Settings(),
-        wrong=_named(complaints) if settings is not None else _VARIABLES,
-        findings=tuple(findings),
-    )
+    return LoadedSettings(settings=outcome.settings, wrong=outcome.wrong, findings=tuple(findings))
 
 
 @contextmanager
@@ -101,15 +106,19 @@ def _read_env_file(broken: _LineNumbers) -> _EnvFile:
     return _EnvFile(names=names, broken_lines=tuple(broken.numbers))
 
 
-def _load_leaving_out_what_is_wrong(path: Path | None) -> tuple[Settings | None, list[str]]:
-    """The settings, and what is wrong with those that were left out; None when they cannot be told apart."""
+def _load_leaving_out_what_is_wrong(path: Path | None) -> _Outcome:
     complaints: list[str] = []
+    wrong: frozenset[str] = frozenset()
     for _ in range(_ROUNDS):
         try:
-            return load_settings(path, **{name.lower(): _default(name) for name in _named(complaints)}), complaints
+            settings = load_settings(path, **{name.lower(): _default(name) for name in wrong})
         except ConfigurationError as error:
-            complaints += error.message.split("; ")
-    return None, complaints
+            new = error.message.split("; ")
+            complaints += [text for text in new if not _named([text]) & wrong]  # others come of what was left out
+            wrong |= _named(new)
+        else:
+            return _Outcome(settings=settings, wrong=wrong, complaints=tuple(complaints))
+    return _Outcome(settings=Settings(), wrong=_VARIABLES, complaints=tuple(complaints))
 
 
 def _named(complaints: Iterable[str]) -> frozenset[str]:
