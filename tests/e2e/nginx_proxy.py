@@ -16,7 +16,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from thinkpool_server.testing.ports import lasting_port
 
 FOLDER = Path(__file__).parents[2] / "nginx"
 BINARY = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
@@ -94,7 +94,7 @@ async def nginx_proxy(
     assert binary is not None, "there is no nginx on this machine"
     text = (FOLDER / "nginx.conf").read_text() if configuration is None else configuration
     for _ in range(STARTS):
-        port = free_port()
+        port = lasting_port()
         home = new_home(folder)
         (home / "nginx.conf").write_text(rendered(text, home, port=port, directives=directives))
         (home / "upstream.conf").write_text(upstream_of(backends) if upstream is None else upstream)
@@ -131,10 +131,11 @@ def rendered(text: str, home: Path, *, port: int, directives: dict[str, str]) ->
 def upstream_of(backends: Sequence[str]) -> str:
     """The shipped `upstream.conf` with these replicas in it."""
     text = (FOLDER / "upstream.conf").read_text()
-    first, *others = re.findall(r"^ *server .*\n", text, re.MULTILINE)
-    for other in others:
-        text = text.replace(other, "")
-    return text.replace(first, "".join(re.sub(r"server \S+", f"server {backend}", first) for backend in backends))
+    lines = re.findall(r"^ *server \S+ (.*)$", text, re.MULTILINE)
+    servers = [f"    server {backend} {rest}\n" for rest in dict.fromkeys(lines) for backend in backends]
+    return re.sub(r"^ *server .*\n", "", text, flags=re.MULTILINE).replace(
+        "least_conn;\n", f"least_conn;\n{''.join(servers)}"
+    )
 
 
 def workers(master: asyncio.subprocess.Process) -> set[int]:
@@ -166,13 +167,6 @@ def new_home(folder: Path) -> Path:
     home = folder / f"nginx-{sum(path.name.startswith('nginx-') for path in folder.iterdir())}"
     home.mkdir()
     return home
-
-
-def free_port() -> int:
-    """A port that nothing listens on at the moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 async def end(process: asyncio.subprocess.Process) -> None:

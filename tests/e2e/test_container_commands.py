@@ -54,14 +54,14 @@ def test_image_starts_answers_its_checks_and_stops_with_nothing_writable_but_its
     bubblewrap = shutil.which("bwrap")
     if bubblewrap is None or subprocess.run([bubblewrap, "--ro-bind", "/", "/", "--unshare-net", "true"]).returncode:
         pytest.skip("there is no working bubblewrap on this machine")
-    variables = VARIABLES | {name: value for name, value in COMPOSED["environment"].items() if name != "DATABASE_URL"}
+    consent = {"ALLOW_OPEN": COMPOSED["environment"]["ALLOW_OPEN"]}
     programs = Path(sys.executable).parent
     paths = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": HOME, "PYTHONPATH": ":".join(sys.path)}
     root = f"--ro-bind / / --dev /dev --proc /proc --tmpfs /tmp --tmpfs /var/lib --bind {tmp_path} {HOME}/data"
     visible = "".join(f" --ro-bind {folder} {folder}" for folder in (ROOT, programs.parent))
     apart = f" --unshare-all --die-with-parent --uid 10001 --gid 10001 --chdir {HOME} --clearenv"
     options = shlex.split(root + visible + apart)
-    for name, value in (variables | paths).items():
+    for name, value in (VARIABLES | consent | paths).items():
         options += ["--setenv", name, value]
     life = f"""
         {shlex.join(COMMAND)} & server=$!

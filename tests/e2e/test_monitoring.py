@@ -10,8 +10,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 import yaml
-from nginx_proxy import free_port
 from thinkpool_pipeline.testing.upstream import Fault
+from thinkpool_server.testing.ports import lasting_port
 
 FOLDER = Path(__file__).parents[2] / "monitoring"
 PROGRAM = shutil.which("prometheus")
@@ -40,7 +40,7 @@ async def prometheus(folder, target):
     configuration["global"] = dict.fromkeys(configuration["global"], "1s")
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
     shutil.copy(FOLDER / "alerts.yml", folder)
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{lasting_port()}"
     process = await asyncio.create_subprocess_exec(
         PROGRAM,
         f"--config.file={folder / 'prometheus.yml'}",

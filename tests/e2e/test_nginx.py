@@ -12,10 +12,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 from live_server import parse_stream
-from nginx_proxy import BINARY, FOLDER, free_port, needs_nginx, nginx_proxy, version_of
+from nginx_proxy import BINARY, FOLDER, needs_nginx, nginx_proxy, version_of
 from thinkpool_pipeline.testing.upstream import Fault
 from thinkpool_server.error_responses import respond, status_failure
 from thinkpool_server.settings import Settings
+from thinkpool_server.testing.ports import lasting_port
 
 CONFIGURATION = (FOLDER / "nginx.conf").read_text()
 
@@ -265,7 +266,7 @@ def wait_of(path, waits):
 
 async def test_tls_works_once_its_lines_are_taken_in(tmp_path, upstream_port):
     """The lines that are commented out in nginx.conf, with a certificate of the test's own."""
-    port = free_port()
+    port = lasting_port()
     await make_certificate(tmp_path)
     configuration = re.sub(r"^( +)# ((listen 8443|ssl_|http2).*;)$", r"\1\2", CONFIGURATION, flags=re.MULTILINE)
     assert configuration.count("ssl_") == CONFIGURATION.count("ssl_") >= 6
