@@ -43,7 +43,11 @@ class Work:
 
 
 class Relay(socketserver.ThreadingTCPServer):
-    """Stands before a database; `is_flowing` cleared, it keeps every connection and passes nothing on."""
+    """Stands before a database.
+
+    With `is_flowing` cleared it keeps every connection and passes nothing on; with `is_tearing` set it passes the next
+    commit on, and cuts the connection instead of passing on the answer.
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -54,10 +58,13 @@ class Relay(socketserver.ThreadingTCPServer):
         self.target = target
         self.is_flowing = threading.Event()
         self.is_flowing.set()
+        self.is_tearing = threading.Event()
 
 
 class _Passage(socketserver.BaseRequestHandler):
     server: Relay
+
+    is_torn = False
 
     def handle(self) -> None:
         with socket.create_connection(self.server.target) as far:
@@ -70,8 +77,14 @@ class _Passage(socketserver.BaseRequestHandler):
         try:
             while data := source.recv(65536):
                 self.server.is_flowing.wait()
+                if self.is_torn:
+                    source.shutdown(socket.SHUT_RDWR)
+                    break
+                if self.server.is_tearing.is_set() and source is self.request and b"COMMIT" in data:
+                    self.server.is_tearing.clear()
+                    self.is_torn = True
                 target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
+            target.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
 
@@ -110,6 +123,13 @@ def calls(engine: DbosEngine) -> list[Callable[[], Awaitable[object]]]:
         engine.executors,
         lambda: engine.requeue("dead"),
     ]
+
+
+def assert_no_thread_is_left() -> None:
+    for thread in threading.enumerate():
+        if thread.name.startswith(("engine", "run-claims", "dbos")):
+            thread.join(20)
+            assert not thread.is_alive()
 
 
 async def test_a_run_that_ends_while_the_database_is_away_frees_its_slot_when_it_is_back(
@@ -160,6 +180,7 @@ async def test_an_engine_that_finds_no_database_says_so_and_leaves_nothing_behin
     with pytest.raises(StoreUnavailable):
         async with DbosEngine(own_postgres.url(), work, ONE_AT_A_TIME, executor="r1"):
             pass
+    assert_no_thread_is_left()
     own_postgres.start()
     async with DbosEngine(own_postgres.url(), work, ONE_AT_A_TIME, executor="r1") as engine:
         await engine.submit(RunId("a1"), tenant=A, rank=1)
@@ -178,10 +199,21 @@ async def test_a_database_that_does_not_answer_is_waited_for_by_nobody(shared_da
                 with pytest.raises(StoreUnavailable):
                     await engine.pending()
         await asyncio.get_running_loop().shutdown_default_executor()
-        for thread in threading.enumerate():
-            if thread.name.startswith(("engine", "run-claims", "dbos")):
-                thread.join(20)
-                assert not thread.is_alive()
+        assert_no_thread_is_left()
+
+
+async def test_a_run_whose_claim_nobody_heard_of_is_executed_all_the_same(shared_database: str) -> None:
+    work = Work()
+    with relayed(shared_database) as (relay, url):
+        async with DbosEngine(url, work, ONE_AT_A_TIME, executor="r1") as engine:
+            await engine.submit(RunId("a1"), tenant=A, rank=1)
+            await engine.submit(RunId("a2"), tenant=A, rank=2)
+            assert await work.next_start() == "a1"
+            relay.is_tearing.set()
+            work.end("a1")
+            assert await work.next_start() == "a2"
+            assert not relay.is_tearing.is_set()
+            work.end("a2")
 
 
 async def test_an_outage_is_told_in_few_words_and_without_the_password(

@@ -14,9 +14,7 @@ Some of what is used is not DBOS's public interface, and is contract-tested:
 import asyncio
 import copy
 import logging
-import os
 import re
-import socket
 import sqlite3
 import threading
 import time
@@ -27,7 +25,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar, cast
-from weakref import WeakSet
 
 import dbos._dbos as dbos_internals
 import psycopg
@@ -41,11 +38,11 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from thinkpool_pipeline.values import RunId
 
 from thinkpool_server.engine.claims import RETRY_SECONDS, ClaimWorker, QueueLoad
+from thinkpool_server.engine.connections import CuttableConnections
 from thinkpool_server.engine.protocol import EngineLimits, Execute
 from thinkpool_server.engine.sharing import TenantLoad
 from thinkpool_server.engine.wake import WakeableStop
 from thinkpool_server.errors import StoreUnavailable
-from thinkpool_server.postgres import connect
 from thinkpool_server.runs import Tenant
 
 QUEUE: Final = "runs"
@@ -101,9 +98,11 @@ class DbosEngine:
         replicas: Callable[[], int] = lambda: 1,
         announce: Callable[[], None] = lambda: None,
     ) -> None:
-        self._connections = _Connections()
-        is_embedded = isinstance(database, Path)
-        self._sql_engine = _sqlite_engine(database) if is_embedded else _postgres_engine(database, self._connections)
+        if isinstance(database, Path):
+            self._sql_engine, self._cut = _sqlite_engine(database), _idle
+        else:
+            connections = CuttableConnections(database)
+            self._sql_engine, self._cut = _postgres_engine(connections), connections.cut
         self._execute = execute
         self._limits = limits
         self._executor = executor
@@ -207,13 +206,17 @@ class DbosEngine:
 
     async def _run(self, run_id: RunId) -> None:
         task = cast("asyncio.Task[Any]", asyncio.current_task())
-        task.add_done_callback(lambda _: self._end(run_id))  # by then the outcome is recorded, and the slot is free
+        task.add_done_callback(lambda task: self._end(run_id, task))  # by then the outcome is recorded
         if not await self._execute(run_id):
             raise asyncio.CancelledError
 
-    def _end(self, run_id: RunId) -> None:
+    def _end(self, run_id: RunId, task: "asyncio.Task[Any]") -> None:
         self._queue.let_go(run_id)
-        self._tell()
+        if task.cancelled() and self._stop.is_set():
+            handing_back = asyncio.get_running_loop().run_in_executor(self._callers, self._queue.hand_back, run_id)
+            handing_back.add_done_callback(lambda _: self._tell())
+        else:
+            self._tell()
 
     async def _end_workflows(self) -> bool:
         """Waits for what runs to end, then no longer; whether nothing is left."""
@@ -231,7 +234,7 @@ class DbosEngine:
         def release() -> None:
             DBOS.destroy(destroy_registry=True)
             self._sql_engine.dispose()
-            self._connections.cut()
+            self._cut()
 
         await asyncio.get_running_loop().run_in_executor(self._closing, release)
         self._callers.shutdown(wait=False, cancel_futures=True)
@@ -352,6 +355,10 @@ class _Queue:
             run_ids = list(connection.scalars(held))
         return [run_id for run_id in run_ids if self._system.reenqueue_for_recovery(run_id, [executor], QUEUE)]
 
+    def hand_back(self, run_id: RunId) -> None:
+        with suppress(SQLAlchemyError):  # what stays behind is queued again when the engine closes
+            self._system.reenqueue_for_recovery(run_id, [self._executor], QUEUE)
+
     # -- what the claim worker is given ------------------------------------------------------------------------------
 
     def load(self) -> QueueLoad:
@@ -423,24 +430,6 @@ class _Queue:
                     self._system.reenqueue_for_recovery(run_id, [self._executor], QUEUE)
 
 
-class _Connections:
-    """Those that are open, so that a closing engine can end what waits for a database that does not answer."""
-
-    def __init__(self) -> None:
-        self._open: WeakSet[psycopg.Connection[Any]] = WeakSet()
-
-    def open(self, url: str) -> "psycopg.Connection[Any]":
-        connection = connect(url, purpose="run queue")
-        connection.autocommit = False
-        self._open.add(connection)
-        return connection
-
-    def cut(self) -> None:
-        for connection in list(self._open):
-            with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
-                duplicate.shutdown(socket.SHUT_RDWR)
-
-
 def _tenant_load(tenant: Tenant, starts: Collection[int], queued: int, waiting_since: int) -> TenantLoad:
     served_at = (max(starts, default=0), 0)
     return TenantLoad(
@@ -499,13 +488,14 @@ def _prepare_logger() -> None:
     logger = logging.getLogger("dbos")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())  # without one, DBOS installs its own and keeps records from ours
+    logger.setLevel(logging.WARNING)
     logger.addFilter(_OWN_ENDINGS)
 
 
-def _postgres_engine(url: str, connections: _Connections) -> SqlEngine:
+def _postgres_engine(connections: CuttableConnections) -> SqlEngine:
     return create_engine(
         "postgresql+psycopg://",
-        creator=lambda: connections.open(url),
+        creator=connections.open,
         pool_size=_CONNECTIONS,
         max_overflow=0,
         pool_timeout=CALL_SECONDS,
