@@ -139,7 +139,7 @@ def _wrong(text: str, in_environment: Collection[str], file: _EnvFile) -> Findin
         if any(name in names for name in named)
     ]
     where = f" in {' or '.join(places)}" if places else ""
-    return problem(_CHECK, text, mend=f"correct it{where}; the configuration page says what is allowed")
+    return problem(_CHECK, text, mend=f"correct it{where}; docs/configuration.md says what is allowed")
 
 
 def _unreadable(file: _EnvFile) -> list[Finding]:
