@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import itertools
+import os
 import secrets
 import signal
 import sys
@@ -47,9 +48,10 @@ async def _run(options: argparse.Namespace, directory: Path) -> int:
 async def _run_one(options: argparse.Namespace, folder: Path, name: str, world: World) -> Verdict:
     trial = Trial(scenario=name, seed=options.seed, is_long=options.long, directory=folder)
     print(f"{name}: seed {options.seed}, {'long' if options.long else 'short'} form", flush=True)
-    began_at = time.monotonic()
+    began_at, load_before = time.monotonic(), os.getloadavg()[0]
     verdict = await run_trial(SCENARIOS[name], trial, world)
     verdict.figures["trial_seconds"] = round(time.monotonic() - began_at, 1)
+    verdict.figures["load_average"] = [round(load, 1) for load in (load_before, os.getloadavg()[0])]
     tell(verdict)
     return verdict
 

@@ -88,11 +88,11 @@ class Nemesis:
         self.recorder.disrupted("database", "", began_at)
         return gone_at, back_at
 
-    def one_of_many(self, among: Sequence[Replica] | None = None) -> Replica | None:
-        """Any replica, of these, that serves while another one does, too; None when there is none."""
+    def one_of_many(self, among: Sequence[Replica] | None = None, *, others: int = 1) -> Replica | None:
+        """Any replica, of these, that serves while so many others do, too; None when there is none."""
         serving = [replica for replica in self.world.replicas if replica.is_serving]
         able = [replica for replica in serving if among is None or replica in among]
-        return self.rng.choice(able) if able and len(serving) > 1 else None
+        return self.rng.choice(able) if able and len(serving) > others else None
 
     async def _keep(self, tasks: asyncio.TaskGroup) -> None:
         while True:

@@ -27,8 +27,8 @@ Front = Literal["nginx", "direct"]
 
 STEADY = Timing(
     first_token_seconds=0.3,
-    token_seconds=0.04,
-    tokens_per_reply=15,
+    token_seconds=0.08,
+    tokens_per_reply=8,
     search_seconds=0.3,
     page_seconds=0.4,
     page_bytes=4000,

@@ -3,8 +3,9 @@
 import asyncio
 
 from chaos.collecting import collect
-from chaos.figures import distribution, resumptions, summary
+from chaos.figures import Resumption, distribution, resumptions, summary
 from chaos.load import Habits, Load, until_accepted
+from chaos.nemesis import Nemesis
 from chaos.trial import Trial
 from chaos.world import World
 
@@ -13,6 +14,9 @@ SHORT_RESUME_SECONDS = 20.0
 """In the short form, which other work on the machine must not fail."""
 DEAD_SECONDS = 2.0
 PAUSE_SECONDS = (0.2, 3.0)
+_DOUBLE = 4
+"""Each kill of this number comes while the one before is not made good."""
+_POLL_SECONDS = 0.05
 
 
 async def kills(trial: Trial, world: World) -> None:
@@ -21,28 +25,53 @@ async def kills(trial: Trial, world: World) -> None:
     clients, nemesis = trial.clients(world), trial.nemesis(world)
     async with nemesis.reviving(), Load(clients, trial.rng("load"), in_flight=in_flight, habits=Habits(chats=0.2)):
         await until_accepted(trial.recorder, in_flight)
-        async with asyncio.TaskGroup() as restarts:
-            done = 0
-            while done < number:
-                await asyncio.sleep(nemesis.rng.uniform(*PAUSE_SECONDS))
-                victim = nemesis.one_of_many()
-                if victim is not None:
-                    await nemesis.kill(victim)
-                    restarts.create_task(nemesis.restart_later(victim, seconds=DEAD_SECONDS))
-                    done += 1
+        await _kill(nemesis, number)
     await collect(world, {"": clients}, trial.recorder, seconds=60)
     allowed = RESUME_SECONDS if trial.is_long else SHORT_RESUME_SECONDS
-    late = sum(seconds is None or seconds > allowed for seconds in report(trial))
-    trial.goal(f"runs of dead replicas go on within {allowed:g} s ({late} did not)", late == 0)
+    struck = report(trial)
+    late = sum(found.seconds is None or found.seconds > allowed for found in struck)
+    trial.goal(f"runs of dead replicas go on within {allowed:g} s ({late} of {len(struck)} did not)", late == 0)
 
 
-def report(trial: Trial) -> list[float | None]:
-    """The figures of a trial with kills; after how many seconds each run that was struck went on."""
+async def _kill(nemesis: Nemesis, number: int) -> None:
+    async with asyncio.TaskGroup() as restarts:
+        for count in range(1, number + 1):
+            others = 1 if count % _DOUBLE == 0 else len(nemesis.world.replicas) - 1
+            while True:
+                victim = nemesis.one_of_many(others=others)
+                if victim is not None:
+                    break
+                await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(nemesis.rng.uniform(*PAUSE_SECONDS))
+            await nemesis.kill(victim)
+            restarts.create_task(nemesis.restart_later(victim, seconds=DEAD_SECONDS))
+
+
+def report(trial: Trial) -> list[Resumption]:
+    """The figures of a trial with kills; what became of the runs struck by those that stood alone.
+
+    Where another replica died within seconds, it may have been the one that had taken the runs, or was about to.
+    """
     history = trial.recorder.history
-    struck = resumptions(history, [blow for blow in history.disruptions if blow.kind == "kill"])
-    seconds = [found.seconds for found in struck]
+    blows = sorted((blow for blow in history.disruptions if blow.kind == "kill"), key=lambda blow: blow.began_at)
+    alone = [
+        blow
+        for blow in blows
+        if not any(blow.began_at < other.began_at < blow.began_at + RESUME_SECONDS for other in blows)
+    ]
+    struck, among_others = (
+        resumptions(history, alone),
+        resumptions(history, [blow for blow in blows if blow not in alone]),
+    )
     trial.figures |= summary(history) | {
+        "kills_alone": len(alone),
         "runs_struck": len(struck),
-        "resumed_after_seconds": distribution([second for second in seconds if second is not None]),
+        "resumed_after_seconds": _seconds(struck),
+        "runs_struck_where_another_died_soon": len(among_others),
+        "resumed_there_after_seconds": _seconds(among_others),
     }
-    return seconds
+    return struck
+
+
+def _seconds(struck: list[Resumption]) -> dict[str, object]:
+    return distribution([found.seconds for found in struck if found.seconds is not None])
