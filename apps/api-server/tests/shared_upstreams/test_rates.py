@@ -80,7 +80,7 @@ async def test_one_who_gives_up_or_is_never_sent_costs_the_others_nothing(migrat
 
 
 async def test_calls_cancelled_while_they_ask_leave_nothing_taken(migrated_url, open_replicas):
-    hour = CallLimits(max_concurrent=3, rate=RateWindow(calls=3, seconds=3600))
+    hour = CallLimits(max_concurrent=1, rate=RateWindow(calls=1, seconds=3600))
     async with open_replicas(migrated_url, 1) as (replica,):
         limit = replica.shared.limit("shop", hour)
 
