@@ -80,7 +80,7 @@ class _Passage(socketserver.BaseRequestHandler):
                 if self.is_torn:
                     source.shutdown(socket.SHUT_RDWR)
                     break
-                if self.server.is_tearing.is_set() and source is self.request and b"COMMIT" in data:
+                if self.server.is_tearing.is_set() and source is self.request and b"COMMIT\0" in data:
                     self.server.is_tearing.clear()
                     self.is_torn = True
                 target.sendall(data)
