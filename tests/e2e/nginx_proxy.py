@@ -17,7 +17,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +81,7 @@ async def nginx_proxy(
     configuration: str | None = None,
     upstream: str | None = None,
     **directives: str,
-) -> AsyncIterator[NginxProxy]:
+) -> AsyncGenerator[NginxProxy]:
     """An nginx that takes requests for these replicas, each given as `host:port`.
 
     `folder` gets a new folder for this nginx's files. `configuration` and `upstream` are texts to use instead of

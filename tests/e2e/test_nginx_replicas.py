@@ -4,7 +4,7 @@ import asyncio
 import resource
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import aiohttp
@@ -111,7 +111,7 @@ async def replicas():
 
 
 @asynccontextmanager
-async def in_front_of(folder, replicas, **directives) -> AsyncIterator[aiohttp.ClientSession]:
+async def in_front_of(folder, replicas, **directives) -> AsyncGenerator[aiohttp.ClientSession]:
     async with (
         nginx_proxy(folder, [replica.address for replica in replicas], **directives) as proxy,
         aiohttp.ClientSession(proxy.url, connector=aiohttp.TCPConnector(limit=0), timeout=PATIENCE) as session,
