@@ -363,15 +363,11 @@ DEFECTS = (
     Defect(
         row=18,
         what="a run dies with its process",
-        tests=(
-            f"{SERVER_TESTS}/engine/test_dbos_engine.py"
-            "::test_handed_back_and_waiting_runs_execute_after_the_next_start_in_the_same_order",
-            "tests/e2e/test_recovery.py::test_runs_go_on_after_kill_9_at_any_moment_and_repeat_no_recorded_call",
-        ),
+        tests=("tests/e2e/test_recovery.py::test_runs_go_on_after_kill_9_at_any_moment_and_repeat_no_recorded_call",),
         fault=Fault(
             f"{SERVER}/engine/dbos_engine.py",
-            '"executor_id": EMBEDDED_EXECUTOR,',
-            '"executor_id": f"{EMBEDDED_EXECUTOR}-{id(self)}-{time.time_ns()}",',
+            'on_conflict="always_update",\n        )\n        self.requeue(self._executor)\n',
+            'on_conflict="always_update",\n        )\n',
         ),
     ),
     Defect(

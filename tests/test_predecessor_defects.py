@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from predecessor_defects import DEFECTS, REQUIRED_ROWS, ROOT, Defect, Fault
 
-SOURCES = ("apps", "libs", "examples", "tests", "docs", "benchmarks", "nginx")
+SOURCES = ("apps", "libs", "examples", "tests", "docs", "benchmarks", "chaos", "nginx")
 FILES = ("conftest.py", "pyproject.toml", "benchmark_concurrency.py", "docker-compose.yml", "Dockerfile")
 ALL_TESTS = tuple(dict.fromkeys(test for defect in DEFECTS for test in defect.tests))
 
