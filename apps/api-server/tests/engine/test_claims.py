@@ -172,6 +172,17 @@ def test_a_turn_with_many_tenants_ends_early_and_another_follows_at_once() -> No
     assert len(queue.started) == CLAIMS_A_TURN + 2
 
 
+def test_tenants_that_can_take_nothing_cost_one_turn_and_let_others_come_first_in_the_next() -> None:
+    names = [f"t{number:02}" for number in range(CLAIMS_A_TURN + 1)]
+    queue = Queue(**dict.fromkeys(names, 1))
+    queue.unclaimable = {Tenant(name) for name in names[:-1]}
+    looking = worker(queue, limit=50, pool=50)
+    assert looking.look() == POLL_SECONDS
+    assert queue.started == []
+    looking.look()
+    assert queue.started == [f"{names[-1]}0"]
+
+
 def test_what_was_claimed_starts_though_the_next_claim_fails() -> None:
     queue = Queue(a=1, b=1)
     queue.failing = {("claim", 2)}

@@ -172,7 +172,7 @@ class ClaimWorker:
         return wait_seconds
 
     def _claim(self, loads: Sequence[TenantLoad], slots: int, claimed: list[RunId]) -> bool:
-        """Fills the slots, as far as one turn goes; whether that was all.
+        """Fills the slots, as far as one turn goes; whether another turn at once would do no more.
 
         What one tenant could not take, though it seemed to, others get.
         """
@@ -181,7 +181,7 @@ class ClaimWorker:
         while shares := share_out(by_tenant.values(), slots, self._limits):
             for tenant, share in shares.items():
                 if turns == CLAIMS_A_TURN:
-                    return False
+                    return not claimed
                 turns += 1
                 taken = self._queue.claim(tenant, share)
                 claimed += taken

@@ -12,7 +12,7 @@ from thinkpool_server.runs import Tenant
 ServedAt: TypeAlias = tuple[int, int]
 """When a tenant's last run started: milliseconds since the epoch, then the order among those of one moment."""
 
-_JUST_NOW: ServedAt = (2**63, 0)
+_JUST_NOW = 2**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ def share_out(loads: Iterable[TenantLoad], slots: int, limits: EngineLimits) -> 
         executing, _, waiting_since, tenant, left = heap[0]
         shares[tenant] = shares.get(tenant, 0) + 1
         if left > 1:
-            heapq.heapreplace(heap, (executing + 1, (_JUST_NOW[0], turn), waiting_since, tenant, left - 1))
+            heapq.heapreplace(heap, (executing + 1, (_JUST_NOW, turn), waiting_since, tenant, left - 1))
         else:
             heapq.heappop(heap)
     return shares

@@ -1,7 +1,7 @@
-"""A stop event that can also be woken: what DBOS's queue worker waits on, instead of sleeping through its interval.
+"""A stop event that can also be woken: what the claim worker waits on, instead of sleeping through its interval.
 
-The worker asks `wait(timeout)` before each look at the queue and ends when it returns True. Here it returns False early
-when there may be work, so that the interval is only a safety net.
+The worker asks `wait(timeout)` before each look at the queue and ends when it returns True. It returns False early when
+there may be work, so that the interval is only a safety net.
 """
 
 import threading
@@ -12,7 +12,7 @@ GROUP_SECONDS = 0.05
 
 
 class WakeableStop:
-    """Quacks like the `threading.Event` that a queue worker is given."""
+    """A `threading.Event` with a second way to end a wait."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
