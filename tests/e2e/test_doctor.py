@@ -220,14 +220,23 @@ async def test_databases_are_looked_through_and_left_as_they_are(doctor: Doctor,
     for name in ("runs.db", "knowledge.db"):
         with closing(sqlite3.connect(directory / name)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    content = bytearray((directory / "runs.db").read_bytes())
-    content[4096 : len(content) : 4096] = b"\xff" * len(content[4096 : len(content) : 4096])
-    (directory / "runs.db").write_bytes(content)
+    spoil(directory / "runs.db", "run_events")
     (directory / "knowledge.db").write_bytes(b"not a database, but long enough to be looked at" * 100)
     broken, index = (await doctor.examine(DATA_DIR=str(directory))).of("database")
     assert (broken.level, index.level) == ("problem", "problem")
     assert broken.found.startswith("SQLite: runs.db is broken: ")
+    assert index.found == "SQLite: knowledge.db is broken: it is no database, or its beginning is lost"
     assert index.mend == "delete it: it is made again from the documents"
+
+
+def spoil(database: Path, table: str) -> None:
+    """Overwrites the first page of a table."""
+    with closing(sqlite3.connect(database)) as connection:
+        (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+    with database.open("r+b") as file:
+        file.seek((page - 1) * page_bytes)
+        file.write(b"\xff" * page_bytes)
 
 
 async def test_a_running_server_is_asked_how_it_is_and_not_disturbed(
