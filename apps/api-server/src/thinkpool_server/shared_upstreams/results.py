@@ -114,13 +114,11 @@ class DeploymentResults:
 
 async def _look(claim: _Claim, session: Session) -> _Turn | None:
     """The result, or the claim, or neither where there is to be none; None where another replica is making it."""
-    cursor = await session.execute(statements.FIND, {"key": claim.key}, binary=True)
-    row = await cursor.fetchone()
-    if row is None:
-        parameters = {"key": claim.key, "claim": claim.id, "seconds": CLAIM_SECONDS}
-        cursor = await session.execute(statements.CLAIM, parameters)
-        return None if await cursor.fetchone() is None else _Turn(claim=claim)
-    is_claimed, content, fresh_seconds = row
+    parameters = {"key": claim.key, "claim": claim.id, "seconds": CLAIM_SECONDS}
+    cursor = await session.execute(statements.LOOK, parameters, binary=True)
+    is_ours, is_claimed, content, fresh_seconds = await cursor.fetchone() or (False, True, None, 0.0)
+    if is_ours:
+        return _Turn(claim=claim)
     if is_claimed:
         return None
     return _Turn() if content is None else _Turn(found=KeptResult(content=content, fresh_seconds=fresh_seconds))

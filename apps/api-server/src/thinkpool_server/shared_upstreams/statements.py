@@ -9,7 +9,7 @@ WITH wanted AS (
     SELECT wanted.name, free.slot FROM wanted CROSS JOIN LATERAL (
         SELECT slot FROM thinkpool.call_slots AS one
         WHERE one.name = wanted.name AND one.slot <= wanted.slots AND one.free_at <= clock_timestamp()
-        ORDER BY slot LIMIT 1 FOR UPDATE SKIP LOCKED
+        LIMIT 1 FOR UPDATE SKIP LOCKED
     ) AS free
 ), taken AS (
     UPDATE thinkpool.call_slots AS one
@@ -64,18 +64,23 @@ DELETE FROM thinkpool.call_slots WHERE (name, slot) IN (
 )
 """
 
-FIND: Final[LiteralString] = """
-SELECT claim IS NOT NULL, value, extract(epoch FROM expires_at - clock_timestamp())::float8
-FROM thinkpool.shared_results WHERE key = %(key)s AND expires_at > clock_timestamp()
+LOOK: Final[LiteralString] = """
+WITH found AS (
+    SELECT claim IS NOT NULL AS is_claimed, value,
+        extract(epoch FROM expires_at - clock_timestamp())::float8 AS fresh_seconds
+    FROM thinkpool.shared_results WHERE key = %(key)s AND expires_at > clock_timestamp()
+), claimed AS (
+    INSERT INTO thinkpool.shared_results AS one (key, claim, expires_at)
+    SELECT %(key)s, %(claim)s, clock_timestamp() + make_interval(secs => %(seconds)s)
+    WHERE NOT EXISTS (SELECT FROM found)
+    ON CONFLICT (key) DO UPDATE SET claim = excluded.claim, value = NULL, expires_at = excluded.expires_at
+    WHERE one.expires_at <= clock_timestamp()
+    RETURNING 1
+)
+SELECT false, is_claimed, value, fresh_seconds FROM found
+UNION ALL SELECT true, false, NULL, 0.0 FROM claimed
 """
-
-CLAIM: Final[LiteralString] = """
-INSERT INTO thinkpool.shared_results AS one (key, claim, expires_at)
-VALUES (%(key)s, %(claim)s, clock_timestamp() + make_interval(secs => %(seconds)s))
-ON CONFLICT (key) DO UPDATE SET claim = excluded.claim, value = NULL, expires_at = excluded.expires_at
-WHERE one.expires_at <= clock_timestamp()
-RETURNING 1
-"""
+"""Whether the result is ours to make, or another's who makes it, or what it is; no row where another came first."""
 
 HOLD_CLAIMS: Final[LiteralString] = """
 UPDATE thinkpool.shared_results SET expires_at = clock_timestamp() + make_interval(secs => %(seconds)s)
