@@ -28,6 +28,7 @@ class FigureSources:
     outward: Outward
     knowledge: KnowledgeBase
     toolbox: Toolbox
+    queue_limit: int
     slots: int
     """How many runs may execute at once in the whole deployment."""
 
@@ -48,6 +49,7 @@ class FigureSources:
             ),
             limiter=LimiterStatistics(held=self.admission.executing, waiting=self.admission.waiting, total=self.slots),
             engine=self.deployment.engine_name,
+            queue_limit=self.queue_limit,
             replicas=self.deployment.replicas,
             open_streams=self.log.open_readers,
             event_log_lag_seconds=self.log.lag_seconds,

@@ -190,6 +190,7 @@ class _Figures(Collector):
     def _of_runs(self, figures: ServiceStatistics) -> Iterator[Metric]:
         yield self._gauge("active_requests", "Runs executing in this replica.", figures.active_runs)
         yield self._gauge("queued_runs", "Runs waiting in the whole deployment.", figures.queued_runs)
+        yield self._gauge("queue_limit", "Runs that may wait; beyond them, requests are refused.", figures.queue_limit)
         yield self._gauge("limiter_held", "Slots of the global limit in use.", figures.limiter.held)
         yield self._gauge("limiter_limit", "Slots of the global limit.", figures.limiter.total)
         yield self._gauge("replicas", "Processes that serve the deployment, as this one sees it.", figures.replicas)

@@ -114,6 +114,7 @@ async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncG
             outward=means.outward,
             knowledge=means.knowledge,
             toolbox=toolbox,
+            queue_limit=settings.max_queued_requests,
             slots=settings.max_concurrent_requests,
         )
         service = EventLogRunService(

@@ -99,6 +99,8 @@ class ServiceStatistics:
     """The global limit: slots held and in all."""
     engine: str
     """Its name, such as `dbos-sqlite`."""
+    queue_limit: int = 0
+    """Runs that may wait; beyond them, requests are refused."""
     replicas: int = 1
     """Processes that serve the deployment, this one included."""
     open_streams: int = 0
