@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,11 +55,9 @@ class Doctor:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    async def examine(
-        self, *options: str, before: Sequence[str] = (), limits: Callable[[], None] | None = None, **environment: str
-    ) -> Visit:
-        """What it finds with these settings; `before` stands before the command, `limits` is called in its process."""
-        process = await self.start("--json", *options, before=before, limits=limits, **(QUICK | environment))
+    async def examine(self, *options: str, before: Sequence[str] = (), **environment: str) -> Visit:
+        """What it finds with these settings; `before` stands before the command."""
+        process = await self.start("--json", *options, before=before, **(QUICK | environment))
         async with asyncio.timeout(_PATIENCE_SECONDS):
             out, err = await process.communicate()
         assert err == b""
@@ -77,7 +75,6 @@ class Doctor:
         self,
         *options: str,
         before: Sequence[str] = (),
-        limits: Callable[[], None] | None = None,
         stdout: int = asyncio.subprocess.PIPE,
         **environment: str,
     ) -> asyncio.subprocess.Process:
@@ -91,7 +88,6 @@ class Doctor:
             env=_inherited() | environment,
             stdout=stdout,
             stderr=asyncio.subprocess.PIPE,
-            preexec_fn=limits,
         )
 
 

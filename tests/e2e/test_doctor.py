@@ -3,14 +3,12 @@
 import asyncio
 import os
 import pty
-import resource
 import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from email.utils import formatdate
 from pathlib import Path
@@ -46,15 +44,16 @@ def can_mount() -> bool:
     )
 
 
-def nofile(files: int) -> Callable[[], None]:
-    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+def with_open_files(files: int) -> list[str]:
+    """What to put before a command, so that it may open so many."""
+    return ["sh", "-c", 'ulimit -S -n "$0" && exec "$@"', str(files)]
 
 
 # -- a machine that is as it should be ---------------------------------------------------------------------------------
 
 
 async def test_a_fresh_machine_is_healthy_and_nothing_is_written(doctor: Doctor) -> None:
-    process = await doctor.start("--json", PORT=str(lasting_port()), limits=nofile(4096))
+    process = await doctor.start("--json", PORT=str(lasting_port()), before=with_open_files(4096))
     out, err = await process.communicate()
     findings = orjson.loads(out)["findings"]
     levels = {finding["check"]: finding["level"] for finding in findings if finding["check"] != "memory"}
@@ -159,7 +158,7 @@ async def test_env_file_that_is_no_text_is_a_problem(doctor: Doctor) -> None:
 
 @pytest.mark.parametrize(("files", "level"), [(160, "problem"), (1024, "warning"), (4096, "ok")])
 async def test_few_open_files_leave_too_little_room_for_streams(doctor: Doctor, files: int, level: str) -> None:
-    found = (await doctor.examine(limits=nofile(files))).one("file limit")
+    found = (await doctor.examine(before=with_open_files(files))).one("file limit")
     assert found.level == level
     assert ("ulimit -n 2048" in found.mend) is (level != "ok")
 
