@@ -22,7 +22,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar, cast
 
@@ -30,8 +30,8 @@ import dbos._dbos as dbos_internals
 import psycopg
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
 from dbos._core import execute_dequeued_workflow
+from sqlalchemy import Connection, create_engine, func, literal_column, select, text, update
 from sqlalchemy import Engine as SqlEngine
-from sqlalchemy import create_engine, func, literal_column, select, text, update
 from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
@@ -276,6 +276,8 @@ class _Queue:
         self._system = client._sys_db  # noqa: SLF001 -- contract-tested
         self._sql: SqlEngine = self._system.engine
         self._is_shared = sql_engine.dialect.name == "postgresql"
+        # SQLite begins no transaction to read, and would forget how ours begin.
+        self._reading = self._sql.execution_options(isolation_level="AUTOCOMMIT") if self._is_shared else self._sql
         self._runs = self._system.tables.workflow_status
         in_queue = self._runs.c.queue_name == QUEUE
         # Both: the first is the predicate of the partial index as SQLite wants it, the second is what is meant.
@@ -296,6 +298,7 @@ class _Queue:
         self._dbos: Any = None
         self._owner = ""
         """The token of this turn's claims."""
+        self._turn: Connection | None = None
         self._working: set[RunId] = set()
 
     def prepare(self) -> None:
@@ -339,19 +342,19 @@ class _Queue:
             )
 
     def pending(self) -> set[RunId]:
-        with self._sql.connect() as connection:
+        with self._reading.connect() as connection:
             return set(connection.scalars(select(self._runs.c.workflow_uuid).where(self._is_pending)))
 
     def forget(self, run_ids: Sequence[RunId]) -> None:
         self._client.delete_workflows(list(run_ids))
 
     def executors(self) -> set[str]:
-        with self._sql.connect() as connection:
+        with self._reading.connect() as connection:
             return set(connection.scalars(select(self._runs.c.executor_id).where(self._is_executing).distinct()))
 
     def requeue(self, executor: str) -> list[RunId]:
         held = select(self._runs.c.workflow_uuid).where(self._is_executing & (self._runs.c.executor_id == executor))
-        with self._sql.connect() as connection:
+        with self._reading.connect() as connection:
             run_ids = list(connection.scalars(held))
         return [run_id for run_id in run_ids if self._system.reenqueue_for_recovery(run_id, [executor], QUEUE)]
 
@@ -362,7 +365,7 @@ class _Queue:
     # -- what the claim worker is given ------------------------------------------------------------------------------
 
     def load(self) -> QueueLoad:
-        with _translated_errors(), self._sql.connect() as connection:
+        with _translated_errors(), self._in_turn() as connection:
             executing = connection.execute(self._executing_runs).all()
             queued = connection.execute(self._queued_runs).all()
         starts: defaultdict[Tenant, list[int]] = defaultdict(list)
@@ -388,7 +391,15 @@ class _Queue:
             except OperationalError as error:
                 if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
                     raise
-            yield
+                connection.rollback()
+            self._turn = connection
+            try:
+                yield
+            finally:
+                self._turn = None
+
+    def _in_turn(self) -> AbstractContextManager[Connection]:
+        return self._reading.connect() if self._turn is None else nullcontext(self._turn)
 
     def claim(self, tenant: Tenant, most: int) -> Sequence[RunId]:
         settings = copy.copy(self._settings)
