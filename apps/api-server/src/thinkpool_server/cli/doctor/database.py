@@ -22,7 +22,7 @@ from thinkpool_server.postgres.connection import check_sessions
 from thinkpool_server.postgres.migrations import MIGRATIONS
 
 CONNECTIONS_PER_REPLICA: Final = 12
-"""The most that one replica holds: the run queue 5, the event log 3, its place, the listener, and two at its start."""
+"""The most that one replica holds: run queue 5, event log 3, shared limits and results 2, its place, the listener."""
 
 LEAST_VERSION: Final = 13
 SLOW_SECONDS: Final = 0.02
