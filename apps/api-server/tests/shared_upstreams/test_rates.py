@@ -53,11 +53,11 @@ async def test_each_key_has_its_rate_and_no_key_is_in_the_database(migrated_url,
 async def test_a_second_counts_from_when_a_call_was_sent_in_whichever_replica(migrated_url, open_replicas):
     async with open_replicas(migrated_url, 2) as (first, second):
         slow, other = first.shared.limit("shop", ONE), second.shared.limit("shop", ONE)
-        async with slow.slot(deadline=in_seconds(10), total_seconds=10) as sent:
+        async with slow.slot(deadline=in_seconds(10), total_seconds=10) as sending:
             with pytest.raises(DeadlinePassed):
                 async with other.slot(deadline=in_seconds(1.5), total_seconds=1.5):
                     pass
-            sent()
+            sending.sent()
             sent_at = time.monotonic()
         async with other.slot(deadline=in_seconds(10), total_seconds=10):
             assert time.monotonic() - sent_at >= 1.0
@@ -72,8 +72,8 @@ async def test_one_who_gives_up_or_is_never_sent_costs_the_others_nothing(migrat
                 with pytest.raises(DeadlinePassed):
                     async with one.slot(deadline=in_seconds(0.1), total_seconds=0.1):
                         pass
-        async with other.slot(deadline=in_seconds(5), total_seconds=5) as sent:
-            sent()
+        async with other.slot(deadline=in_seconds(5), total_seconds=5) as sending:
+            sending.sent()
         with pytest.raises(DeadlinePassed):
             async with limit.slot(deadline=in_seconds(0.3), total_seconds=0.3):
                 pass
@@ -120,8 +120,8 @@ async def test_a_limit_of_one_release_works_beside_a_larger_one_of_the_next(migr
     hour, more = (CallLimits(rate=RateWindow(calls=calls, seconds=3600)) for calls in (2, 3))
     async with open_replicas(migrated_url, 2) as (old, new):
         for limit in (new.shared.limit("shop", more), old.shared.limit("shop", hour), new.shared.limit("shop", more)):
-            async with limit.slot(deadline=in_seconds(5), total_seconds=5) as sent:
-                sent()
+            async with limit.slot(deadline=in_seconds(5), total_seconds=5) as sending:
+                sending.sent()
         with pytest.raises(DeadlinePassed):
             async with old.shared.limit("shop", hour).slot(deadline=in_seconds(0.3), total_seconds=0.3):
                 pass

@@ -67,27 +67,27 @@ async def test_a_rate_holds_calls_back(time):
     starts: list[float] = []
     began = time.now
     for _ in range(9):
-        async with gate.slot(deadline=in_seconds(60), total_seconds=60) as sent:
-            sent()
+        async with gate.slot(deadline=in_seconds(60), total_seconds=60) as sending:
+            sending.sent()
             starts.append(time.now - began)
-    assert starts == pytest.approx([0] * 4 + [1.1] * 4 + [2.2])
+    assert starts == pytest.approx([0] * 4 + [1.26] * 4 + [2.52])
 
 
 async def test_each_key_has_the_rate_for_itself(time):
     gate = Gate(max_concurrent=100, rate=RateWindow.of(1), timing=time.timing())
     for key in ("one", "two", "three"):
-        async with gate.slot(deadline=in_seconds(60), total_seconds=60, key=key) as sent:
-            sent()
+        async with gate.slot(deadline=in_seconds(60), total_seconds=60, key=key) as sending:
+            sending.sent()
     assert time.slept == []
-    async with gate.slot(deadline=in_seconds(60), total_seconds=60, key="two") as sent:
-        sent()
-    assert time.slept == pytest.approx([1.1])
+    async with gate.slot(deadline=in_seconds(60), total_seconds=60, key="two") as sending:
+        sending.sent()
+    assert time.slept == pytest.approx([1.26])
 
 
 async def test_a_rate_that_would_pass_the_deadline_is_not_waited_for(time):
     gate = Gate(max_concurrent=1, rate=RateWindow.of(0.1), timing=time.timing())
-    async with gate.slot(deadline=in_seconds(1), total_seconds=1) as sent:
-        sent()
+    async with gate.slot(deadline=in_seconds(1), total_seconds=1) as sending:
+        sending.sent()
     with pytest.raises(DeadlinePassed):
         async with gate.slot(deadline=in_seconds(1), total_seconds=1):
             pass

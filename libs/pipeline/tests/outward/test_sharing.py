@@ -11,8 +11,8 @@ from thinkpool_pipeline.outward import (
     CallLimits,
     DeadlinePassed,
     KeptResult,
-    OnSent,
     RateWindow,
+    Sending,
     Sized,
     Unavailable,
     UpstreamSettings,
@@ -60,16 +60,27 @@ class Shared:
 
 
 @dataclass
+class Told:
+    words: list[str]
+
+    def sent(self) -> None:
+        self.words.append("sent")
+
+    def arrived(self) -> None:
+        self.words.append("arrived")
+
+
+@dataclass
 class Limit:
     name: str
     shared: Shared
 
     @asynccontextmanager
-    async def slot(self, *, deadline: float, total_seconds: float, key: str = "") -> AsyncIterator[OnSent]:
+    async def slot(self, *, deadline: float, total_seconds: float, key: str = "") -> AsyncIterator[Sending]:
         told: list[str] = []
         self.shared.slots.append((self.name, key, told))
         try:
-            yield lambda: told.append("sent")
+            yield Told(told)
         finally:
             told.append("ended")
 
@@ -117,13 +128,15 @@ async def test_a_provider_without_limits_asks_nobody(outward, shared, call_to, r
 
 
 @pytest.mark.parametrize(("method", "content"), [("GET", b""), ("POST", b"{}")])
-async def test_the_limit_is_told_when_a_call_leaves(outward, shared, call_to, read, method, content):
+async def test_the_limit_is_told_when_a_call_leaves_and_when_it_has_arrived(
+    outward, shared, call_to, read, method, content
+):
     async with Loopback(answer(b"fine")) as service:
         upstream = outward.upstream("search", UpstreamSettings(limits=LIMITS))
         await upstream.send(call_to(service.url, method=method, content=content), read)
     [(_, _, told)] = shared.slots
-    assert set(told[:-1]) == {"sent"}
-    assert told[-1] == "ended"
+    assert set(told[:-2]) == {"sent"}
+    assert told[-2:] == ["arrived", "ended"]
 
 
 async def test_a_call_that_reaches_nobody_was_not_sent(outward, shared, call_to, read):
@@ -142,6 +155,7 @@ async def test_a_library_s_call_is_sent_when_it_begins(outward, shared):
 
     upstream = outward.upstream("sandbox", UpstreamSettings(limits=LIMITS))
     assert await upstream.carry(attempt, total_seconds=5) == "fine"
+    assert shared.slots[0][2] == ["sent", "arrived", "ended"]
 
 
 async def test_calls_wait_in_one_line_for_upstreams_of_one_account_in_one_process(time, call_to, read):
@@ -149,7 +163,7 @@ async def test_calls_wait_in_one_line_for_upstreams_of_one_account_in_one_proces
     async with open_outward(time.timing()) as outward, Loopback(answer(b"fine")) as service:
         for name in ("model", "extraction", "model"):
             await outward.upstream(name, settings).send(call_to(service.url), read)
-    assert time.slept == pytest.approx([1.1, 1.1])
+    assert time.slept == pytest.approx([1.01, 1.01])
 
 
 async def test_a_place_that_another_upstream_of_the_account_holds_is_waited_for(time):

@@ -7,10 +7,13 @@ way, and goes with the next one: a call waits for the one that takes its slots a
 
 import asyncio
 import random
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
+
+from thinkpool_pipeline.outward.rate import TRAVEL_SECONDS
 
 from thinkpool_server.shared_upstreams import statements
 from thinkpool_server.shared_upstreams.link import DatabaseAway, DatabaseLink, Session
@@ -32,22 +35,31 @@ def _new_id() -> int:
 
 
 class Lease:
-    """What one call has of its limits: a place while it goes on, and a token from then until it was sent and rested."""
+    """What one call has of its limits: a place while it goes on, a token until it has arrived and the token has rested.
+
+    Implements `Sending`.
+    """
 
     def __init__(self, leases: "Leases", *, place: Slots | None, token: Slots | None, rest_seconds: float) -> None:
-        """The token rests for `rest_seconds` after each sending."""
+        """The token rests for `rest_seconds` once the call has arrived."""
         self.id = _new_id()
         self._leases = leases
         self.place = place
         self.token = token
         self._rest_seconds = rest_seconds
-        self._is_sent = False
+        self._sent_at: float | None = None
         self.is_over = False
 
     def sent(self) -> None:
-        """Notes that the call left, maybe again."""
-        self._is_sent = True
+        """Notes that the call leaves, maybe again."""
+        self._sent_at = time.monotonic()
         if self.token is not None:
+            self._leases.move(self.token.name, self.id, self._rest_seconds + TRAVEL_SECONDS)
+
+    def arrived(self) -> None:
+        """Notes that the call has arrived, where that is sooner than it was taken to."""
+        is_early = self._sent_at is not None and time.monotonic() < self._sent_at + TRAVEL_SECONDS
+        if self.token is not None and is_early:
             self._leases.move(self.token.name, self.id, self._rest_seconds)
 
     def end(self) -> None:
@@ -60,7 +72,7 @@ class Lease:
         """What is its own for as long as the call goes on."""
         if self.place is not None:
             yield self.place
-        if self.token is not None and not self._is_sent:
+        if self.token is not None and self._sent_at is None:
             yield self.token
 
 

@@ -1,7 +1,7 @@
 """A limit that holds over all replicas while the database is there, and by each one's share while it is away.
 
 A call takes a slot of the limit's in the database, in one statement: a place, of as many as there may be calls out at
-once, and a token, of as many as may leave in a second. The token is free again a second after the call was sent, by the
+once, and a token, of as many as may arrive in a second. The token is free again a second after the call arrived, by the
 database's clock; as `thinkpool_pipeline.outward.rate` says, that makes the rate hold over any second, however late a
 call leaves. Of those who wait in a replica the first one asks, again and again; between replicas it is chance who finds
 a slot that has come free, and nobody's chance is smaller for having waited.
@@ -16,8 +16,8 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
-from thinkpool_pipeline.outward import CallLimits, DeadlinePassed, OnSent, Timing
-from thinkpool_pipeline.outward.rate import Rate
+from thinkpool_pipeline.outward import CallLimits, DeadlinePassed, Sending, Timing
+from thinkpool_pipeline.outward.rate import TRAVEL_SECONDS, Rate
 
 from thinkpool_server.shared_upstreams.leases import Lease, Leases, Slots
 from thinkpool_server.shared_upstreams.link import DatabaseAway, DatabaseLink
@@ -50,15 +50,15 @@ class DeploymentLimit:
         return f"<DeploymentLimit {self._name} [{'shared' if self._link.is_there else 'by share'}]>"
 
     @asynccontextmanager
-    async def slot(self, *, deadline: float, total_seconds: float, key: str = "") -> AsyncGenerator[OnSent]:
+    async def slot(self, *, deadline: float, total_seconds: float, key: str = "") -> AsyncGenerator[Sending]:
         """As `CallLimit` says."""
         async with AsyncExitStack() as held:
             try:
                 async with asyncio.timeout_at(deadline):
-                    sent = await self._enter(held, key, deadline, total_seconds)
+                    sending = await self._enter(held, key, deadline, total_seconds)
             except TimeoutError:
                 raise DeadlinePassed(seconds=total_seconds, is_idle=False) from None
-            yield sent
+            yield sending
 
     def settle(self) -> None:
         """Goes over to what holds now that the database has come or gone."""
@@ -77,22 +77,22 @@ class DeploymentLimit:
         """The names of the tokens that were ever asked for, and for how many seconds they rest."""
         if self._limits.rate is not None:
             for key in self._queues:
-                yield self._token_name(key), self._limits.rate.seconds
+                yield self._token_name(key), self._limits.rate.seconds + TRAVEL_SECONDS
 
-    async def _enter(self, held: AsyncExitStack, key: str, deadline: float, total_seconds: float) -> OnSent:
+    async def _enter(self, held: AsyncExitStack, key: str, deadline: float, total_seconds: float) -> Sending:
         while True:
             async with AsyncExitStack() as stack:
                 if self._places is not None:
                     await stack.enter_async_context(self._places)
                 if self._link.is_there:
-                    sent = await self._enter_shared(stack, key)
+                    sending = await self._enter_shared(stack, key)
                 else:
-                    sent = await self._enter_own(stack, key, deadline, total_seconds)
-                if sent is not None:
+                    sending = await self._enter_own(stack, key, deadline, total_seconds)
+                if sending is not None:
                     await held.enter_async_context(stack.pop_all())
-                    return sent
+                    return sending
 
-    async def _enter_shared(self, stack: AsyncExitStack, key: str) -> OnSent | None:
+    async def _enter_shared(self, stack: AsyncExitStack, key: str) -> Sending | None:
         """None where the database went away."""
         lease = self._lease(key)
         async with self._queues.setdefault(key, asyncio.Lock()):
@@ -103,16 +103,18 @@ class DeploymentLimit:
             except DatabaseAway:
                 return None
         stack.callback(lease.end)
-        return lease.sent
+        return lease
 
-    async def _enter_own(self, stack: AsyncExitStack, key: str, deadline: float, total_seconds: float) -> OnSent | None:
+    async def _enter_own(
+        self, stack: AsyncExitStack, key: str, deadline: float, total_seconds: float
+    ) -> Sending | None:
         """None where the database came back meanwhile."""
-        if self._limits.max_concurrent is not None:
-            lease = self._lease(key, has_token=False)
+        lease = self._lease(key, has_token=False)
+        if lease.place is not None:
             self._leases.want(lease)
             stack.callback(lease.end)
         if self._limits.rate is None:
-            return _nobody
+            return lease
         turn = self._own_rate(key).turn(deadline=deadline, total_seconds=total_seconds)
         scope = asyncio.timeout(None)
         try:
@@ -142,11 +144,7 @@ class DeploymentLimit:
         rate = self._limits.rate
         assert rate is not None
         if key not in self._own_rates:
-            opens_in_seconds = self._away_since + rate.seconds - self._timing.clock()
+            opens_in_seconds = self._away_since + rate.seconds + TRAVEL_SECONDS - self._timing.clock()
             share = rate.share(max(1, self._replicas()))
             self._own_rates[key] = Rate(share, self._timing, opens_in_seconds=max(0.0, opens_in_seconds))
         return self._own_rates[key]
-
-
-def _nobody() -> None:
-    """Is told of a sending that nobody asks about."""

@@ -18,7 +18,7 @@ from thinkpool_pipeline.outward.failures import (
 from thinkpool_pipeline.outward.json_text import parse_json
 from thinkpool_pipeline.outward.providers import Outward, Reach, open_outward
 from thinkpool_pipeline.outward.public_addresses import check_url, is_public
-from thinkpool_pipeline.outward.rate import OnSent, RateWindow
+from thinkpool_pipeline.outward.rate import RateWindow, Sending
 from thinkpool_pipeline.outward.shared_cache import Sized
 from thinkpool_pipeline.outward.sharing import (
     CallLimit,
@@ -49,7 +49,6 @@ __all__ = [
     "ErrorKind",
     "KeptResult",
     "KeysExhausted",
-    "OnSent",
     "Outward",
     "OutwardCall",
     "OutwardError",
@@ -60,6 +59,7 @@ __all__ = [
     "Reach",
     "Refused",
     "ResultTurn",
+    "Sending",
     "SharedResults",
     "SharedUpstreams",
     "Sized",

@@ -3,11 +3,27 @@
 import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 
 from thinkpool_pipeline.outward.failures import DeadlinePassed
-from thinkpool_pipeline.outward.rate import OnSent, Rate, RateWindow
+from thinkpool_pipeline.outward.rate import Rate, RateWindow, Sending
 from thinkpool_pipeline.outward.sharing import CallLimit
 from thinkpool_pipeline.outward.timing import Timing
+
+
+@dataclass(frozen=True, slots=True)
+class _Sendings:
+    """A call as several rates follow it. Implements `Sending`."""
+
+    each: list[Sending]
+
+    def sent(self) -> None:
+        for one in self.each:
+            one.sent()
+
+    def arrived(self) -> None:
+        for one in self.each:
+            one.arrived()
 
 
 class Gate:
@@ -46,26 +62,21 @@ class Gate:
         return self._waiting
 
     @asynccontextmanager
-    async def slot(self, *, deadline: float, total_seconds: float, key: str = "") -> AsyncGenerator[OnSent]:
+    async def slot(self, *, deadline: float, total_seconds: float, key: str = "") -> AsyncGenerator[Sending]:
         """As `CallLimit` says."""
         async with AsyncExitStack() as held:
-            on_sent: list[OnSent] = []
+            sendings: list[Sending] = []
             with self._counted_as_waiting():
                 await self._take_place(held, deadline, total_seconds)
                 if self._window is not None:
                     turn = self._rate(self._window, key).turn(deadline=deadline, total_seconds=total_seconds)
-                    on_sent.append(await held.enter_async_context(turn))
+                    sendings.append(await held.enter_async_context(turn))
                 if self._beyond is not None:
                     further = self._beyond.slot(deadline=deadline, total_seconds=total_seconds, key=key)
-                    on_sent.append(await held.enter_async_context(further))
-
-            def sent() -> None:
-                for tell in on_sent:
-                    tell()
-
+                    sendings.append(await held.enter_async_context(further))
             self._in_flight += 1
             try:
-                yield sent
+                yield _Sendings(sendings)
             finally:
                 self._in_flight -= 1
 

@@ -1,25 +1,37 @@
-"""How many calls leave in any second, exactly.
+"""How many calls a provider sees in any second, exactly.
 
-A call takes one of as many tokens as may leave in a second, and the token is free again a second after that call was
-sent: not after it was let through, since what is let through may be sent late, and would arrive together with what
-came after it. So no delay on the way out, however long, brings more calls into a second than are allowed.
+A call takes one of as many tokens as there may be calls in a second, and the token is free again a second after that
+call has arrived: not after it was let through, since what is let through may be sent late, and would be seen together
+with what came after it. When it arrived is known for certain once it is answered; until then it is taken to have
+arrived a while after it was sent. So no delay before the sending, however long, and none on the way up to
+`TRAVEL_SECONDS`, brings more calls into a second than are allowed.
 """
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Self, TypeAlias
+from typing import Final, Protocol, Self
 
 from thinkpool_pipeline.outward.failures import DeadlinePassed
 from thinkpool_pipeline.outward.timing import Timing
 
-OnSent: TypeAlias = Callable[[], None]
-"""Is told when a call leaves, once or, where it is sent anew, again: its rate counts from then."""
+TRAVEL_SECONDS: Final = 0.25
+"""The most that a call is taken to be on its way."""
+_MARGIN: Final = 1.01
 
-_MARGIN = 1.1
-"""Calls that left in time may arrive closer to one another, by what the ways to a provider differ in length."""
+
+class Sending(Protocol):
+    """A call as its rate follows it on its way."""
+
+    def sent(self) -> None:
+        """Notes that it leaves now; told again where it is sent anew."""
+        ...
+
+    def arrived(self) -> None:
+        """Notes that it has arrived for certain, as its answer begins."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +65,35 @@ class RateWindow:
 class _Token:
     free_at: float
     """Infinite while it is with a call that was not sent yet."""
-    holder: object = None
+    holder: "_Turn | None" = None
+
+
+class _Turn:
+    """A call with its token. Implements `Sending`."""
+
+    def __init__(self, token: _Token, rate: "Rate") -> None:
+        self._token = token
+        self._rate = rate
+        self._before, token.free_at, token.holder = token.free_at, math.inf, self
+
+    def sent(self) -> None:
+        self._free_after(self._rate.seconds + TRAVEL_SECONDS)
+
+    def arrived(self) -> None:
+        self._free_after(self._rate.seconds, latest=self._token.free_at)
+
+    def end(self) -> None:
+        """Gives the token back as it was, where the call was not sent."""
+        if self._token.holder is self and self._token.free_at == math.inf:
+            self._free_at(self._before)
+
+    def _free_after(self, seconds: float, latest: float = math.inf) -> None:
+        if self._token.holder is self:
+            self._free_at(min(self._rate.now() + seconds, latest))
+
+    def _free_at(self, moment: float) -> None:
+        self._token.free_at = moment
+        self._rate.wake()
 
 
 class Rate:
@@ -61,38 +101,34 @@ class Rate:
 
     def __init__(self, window: RateWindow, timing: Timing, *, opens_in_seconds: float = 0.0) -> None:
         """Lets the first calls go after `opens_in_seconds`."""
-        self._seconds = window.seconds
+        self.seconds = window.seconds
+        self.now = timing.clock
         self._timing = timing
         self._tokens = [_Token(timing.clock() + opens_in_seconds) for _ in range(window.calls)]
         self._queue = asyncio.Lock()  # held by whoever goes next, while it waits
-        self._came_back = asyncio.Event()
+        self._sleep: asyncio.Timeout | None = None
 
     def __repr__(self) -> str:
-        return f"<Rate [{len(self._tokens)} in {self._seconds:g} s]>"
+        return f"<Rate [{len(self._tokens)} in {self.seconds:g} s]>"
 
     @asynccontextmanager
-    async def turn(self, *, deadline: float, total_seconds: float) -> AsyncGenerator[OnSent]:
+    async def turn(self, *, deadline: float, total_seconds: float) -> AsyncGenerator[Sending]:
         """Waits until one more call may go, until `deadline` in the event loop's time; gives what is to be told.
 
         Raises:
             DeadlinePassed: it may not go in time. What is sure to come too late is not waited for.
 
         """
-        token = await self._next(deadline, total_seconds)
-        holder = token.holder = object()
-        before, token.free_at = token.free_at, math.inf
-
-        def sent() -> None:
-            if token.holder is holder:
-                token.free_at = self._timing.clock() + self._seconds
-                self._came_back.set()
-
+        turn = _Turn(await self._next(deadline, total_seconds), self)
         try:
-            yield sent
+            yield turn
         finally:
-            if token.holder is holder and token.free_at == math.inf:
-                token.free_at = before
-                self._came_back.set()
+            turn.end()
+
+    def wake(self) -> None:
+        """Lets whoever goes next look again: a token changed."""
+        if self._sleep is not None:
+            self._sleep.reschedule(asyncio.get_running_loop().time())
 
     async def _next(self, deadline: float, total_seconds: float) -> _Token:
         scope = asyncio.timeout_at(deadline)
@@ -106,16 +142,25 @@ class Rate:
         """The token that is free first, once it is; raises `TimeoutError` where that is sure to be too late."""
         while True:
             token = min(self._tokens, key=lambda token: token.free_at)
-            free_at = token.free_at
-            wait_seconds = free_at - self._timing.clock()
+            wait_seconds = token.free_at - self.now()
             if wait_seconds <= 0:
                 return token
-            if free_at == math.inf:
-                self._came_back.clear()
-                await self._came_back.wait()
-                continue
-            if wait_seconds > deadline - asyncio.get_running_loop().time():
+            left_seconds = deadline - asyncio.get_running_loop().time()
+            if left_seconds < wait_seconds - TRAVEL_SECONDS < math.inf:
                 raise TimeoutError
-            await self._timing.sleep(wait_seconds)
-            if token.free_at == free_at:
+            if await self._has_passed(wait_seconds):
                 return token
+
+    async def _has_passed(self, seconds: float) -> bool:
+        """Whether that time has passed, and not a token changed meanwhile."""
+        self._sleep = scope = asyncio.timeout(None)
+        try:
+            async with scope:
+                await (self._timing.sleep(seconds) if seconds < math.inf else asyncio.Event().wait())
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            return False
+        finally:
+            self._sleep = None
+        return True

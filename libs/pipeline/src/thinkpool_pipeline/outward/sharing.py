@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from thinkpool_pipeline.outward.rate import OnSent, RateWindow
+from thinkpool_pipeline.outward.rate import RateWindow, Sending
 
 Permit: TypeAlias = Callable[[], Awaitable[None]]
 """Returns when this process may send a call; raises when it never may again."""
@@ -27,13 +27,13 @@ class CallLimits:
     max_concurrent: int | None = None
     """Calls out at once; None for any number."""
     rate: RateWindow | None = None
-    """How many may leave in a while, with each key where calls have one; None for any number."""
+    """How many it may see in a while, with each key where calls have one; None for any number."""
 
 
 class CallLimit(Protocol):
     """Holds calls back until there is room for them."""
 
-    def slot(self, *, deadline: float, total_seconds: float, key: str = "") -> AbstractAsyncContextManager[OnSent]:
+    def slot(self, *, deadline: float, total_seconds: float, key: str = "") -> AbstractAsyncContextManager[Sending]:
         """Holds a place for one call; waits for it until `deadline`, in the event loop's time.
 
         `key` names the provider's key that the call is made with. A call that ends without having been sent does not

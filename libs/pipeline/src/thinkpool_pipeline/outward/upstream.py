@@ -24,7 +24,7 @@ from thinkpool_pipeline.outward.failures import DeadlinePassed, ErrorKind, Outwa
 from thinkpool_pipeline.outward.gate import Gate
 from thinkpool_pipeline.outward.http_client import told_when_sent
 from thinkpool_pipeline.outward.keys import REFUSED_REST_SECONDS, KeyRing
-from thinkpool_pipeline.outward.rate import OnSent
+from thinkpool_pipeline.outward.rate import Sending
 from thinkpool_pipeline.outward.refusals import Explain, failure_by_status, first_bytes
 from thinkpool_pipeline.outward.retry import MAX_RETRY_AFTER_SECONDS, RetryPolicy
 from thinkpool_pipeline.outward.shared_cache import FoundElsewhere, Shared, SharedCache, SharedTasks, Sized
@@ -201,9 +201,11 @@ class Upstream:
         """
 
         async def carried(deadline: float) -> T:
-            async with self._passage(deadline, total_seconds) as sent:
-                sent()
-                return await _until(deadline, total_seconds, attempt)
+            async with self._passage(deadline, total_seconds) as sending:
+                sending.sent()
+                value = await _until(deadline, total_seconds, attempt)
+                sending.arrived()
+                return value
 
         return await self._repeat(carried, total_seconds, on_retry)
 
@@ -327,11 +329,12 @@ class Upstream:
     async def _try(self, exchange: _Exchange[T], key: Mapping[str, str], deadline: float, *, key_name: str = "") -> T:
         call = exchange.call
         headers = {"accept-encoding": "gzip", **call.headers, **key}
-        async with self._passage(deadline, call.total_seconds, key_name) as sent:
-            with _translated_errors(), told_when_sent(sent):
+        async with self._passage(deadline, call.total_seconds, key_name) as sending:
+            with _translated_errors(), told_when_sent(sending.sent):
                 watch = Watch(deadline=deadline, total_seconds=call.total_seconds, idle_seconds=call.idle_seconds)
                 reply = self._client.stream(call.method, call.url, headers=headers, content=call.content)
                 async with watch, reply as response:
+                    sending.arrived()
                     return await self._receive(response, exchange, watch)
 
     async def _receive(self, response: httpx.Response, exchange: _Exchange[T], watch: Watch) -> T:
@@ -357,15 +360,15 @@ class Upstream:
         )
 
     @asynccontextmanager
-    async def _passage(self, deadline: float, total_seconds: float, key_name: str = "") -> AsyncGenerator[OnSent]:
+    async def _passage(self, deadline: float, total_seconds: float, key_name: str = "") -> AsyncGenerator[Sending]:
         """Lets one try through: a place, the breaker's leave, the counters."""
         self._breaker.check()
-        async with self._gate.slot(deadline=deadline, total_seconds=total_seconds, key=key_name) as sent:
+        async with self._gate.slot(deadline=deadline, total_seconds=total_seconds, key=key_name) as sending:
             await self._permit()
             with self._breaker.permit():
                 self._requests += 1
                 try:
-                    yield sent
+                    yield sending
                 except RateLimited:
                     self._rate_limited += 1
                     raise

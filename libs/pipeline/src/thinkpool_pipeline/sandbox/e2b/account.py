@@ -154,10 +154,15 @@ class Account:
 
     async def _make(self, service: "Service", creation: Creation, key: str) -> "AsyncSandbox":
         seconds = self._settings.opening_seconds
-        async with self._pace.slot(deadline=math.inf, total_seconds=seconds) as sent:  # cut off with the whole call
+        async with self._pace.slot(deadline=math.inf, total_seconds=seconds) as sending:  # cut off with the whole call
             if creation.is_called_off:
                 raise CalledOff
-            sent()
+            sending.sent()
+            remote = await self._ask_for_one(service, creation, key)
+            sending.arrived()
+            return remote
+
+    async def _ask_for_one(self, service: "Service", creation: Creation, key: str) -> "AsyncSandbox":
         before = creation.key, creation.is_in_doubt
         creation.key, creation.is_in_doubt = key, True
         try:
