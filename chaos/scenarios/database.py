@@ -5,6 +5,7 @@ import itertools
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 
 from pydantic import JsonValue
 
@@ -23,7 +24,6 @@ PAUSE_SECONDS = (1.0, 4.0)
 NOTICE_SECONDS = 1.0
 """How long after the database is gone a replica may still say that it is ready."""
 _PROBE_SECONDS = 0.1
-_REFUSED = 503
 
 
 @dataclass(slots=True, kw_only=True)
@@ -97,10 +97,10 @@ def _report(trial: Trial, outages: Outages, lives: list[int]) -> None:
         "starts_of_replicas": sum(lives),
     }
     broken = sum(
-        connection.ending in ("broken", "closed", "refused", "farewell")
+        connection.ending in ("broken", "closed", "farewell")
         for connection in history.connections
-        if not connection.is_read_back
+        if not connection.is_read_back and connection.status == HTTPStatus.OK
     )
-    trial.goal("while the database is away, /ready is 503", set(outages.readiness) == {_REFUSED})
-    trial.goal("while it is away, a POST is refused with 503", set(posts) == {_REFUSED})
+    trial.goal("while the database is away, /ready is 503", set(outages.readiness) == {HTTPStatus.SERVICE_UNAVAILABLE})
+    trial.goal("while it is away, a POST is refused with 503", set(posts) == {HTTPStatus.SERVICE_UNAVAILABLE})
     trial.goal(f"open streams stay open ({broken} did not)", broken == 0)

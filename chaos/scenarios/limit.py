@@ -42,8 +42,8 @@ LIMITED = WorldSettings(
 
 
 async def limit(trial: Trial, world: World) -> None:
-    """300 runs, then tenant A's 200 against five each of B and C, six at once; in short 40 and 30."""
-    runs, flood = trial.pick(short=40, long=300), trial.pick(short=30, long=200)
+    """300 runs, then tenant A's 200 against five each of B and C, six at once; in short 30 and 20."""
+    runs, flood = trial.pick(short=30, long=300), trial.pick(short=20, long=200)
     tenants = {name: trial.clients(world, api_key=key, tenant=name) for name, key in _KEYS.items()}
     async with asyncio.TaskGroup() as tasks:
         for clients in tenants.values():

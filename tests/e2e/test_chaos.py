@@ -14,10 +14,7 @@ from chaos.world import World, WorldSettings, open_world
 
 SEED = 7
 LONG_SECONDS = 2400
-OWN_DEPLOYMENT = ("embedded", "limit")
-SHARED_DEPLOYMENT = [
-    name for name, scenario in SCENARIOS.items() if name not in OWN_DEPLOYMENT and not scenario.is_long_only
-]
+SHARED_DEPLOYMENT = ("idempotency", "cuts", "rolling", "kills", "freeze", "database")
 
 pytestmark = [needs_nginx, pytest.mark.skipif(find_programs() is None, reason="PostgreSQL is not installed")]
 
@@ -49,10 +46,9 @@ async def test_promises_are_kept_by_replicas(scenario: str, tmp_path: Path, shar
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("scenario", OWN_DEPLOYMENT)
-async def test_promises_are_kept_by_a_deployment_of_their_own(scenario: str, tmp_path: Path) -> None:
-    async with open_world(tmp_path, settings(scenario, is_long=False)) as world:
-        await passes(scenario, tmp_path, world, is_long=False)
+async def test_limits_hold_over_all_replicas(tmp_path: Path) -> None:
+    async with open_world(tmp_path, settings("limit", is_long=False)) as world:
+        await passes("limit", tmp_path, world, is_long=False)
 
 
 @pytest.mark.long
