@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from thinkpool_pipeline.outward import CallLimits, DeadlinePassed, UpstreamSettings
 from thinkpool_server.postgres import connect
+from thinkpool_server.shared_upstreams.leases import Lease, Slots
 
 FOUR = CallLimits(max_concurrent=4)
 HOLDER = """
@@ -55,6 +56,16 @@ async def test_no_more_calls_are_out_than_the_limit_over_three_replicas(
         answers = await asyncio.gather(*(upstreams[number % 3].send(call_to(), read) for number in range(45)))
     assert answers == [b"fine"] * 45
     assert service.peak == 4
+
+
+async def test_no_slot_is_taken_twice_however_many_replicas_ask_at_the_same_moment(migrated_url, open_replicas):
+    async with open_replicas(migrated_url, 6) as replicas:
+        for round_number in range(60):
+            slots = Slots(name=f"round {round_number}", count=2)
+            leases = [replica.shared.leases for replica in replicas]
+            asked = [one.take(Lease(one, place=slots, token=None, rest_seconds=0.0)) for one in leases]
+            waits = await asyncio.gather(*asked)
+            assert 1 <= sum(wait is None for wait in waits) <= 2
 
 
 async def test_whoever_waits_in_a_quiet_replica_has_its_turn_beside_a_busy_one(
