@@ -24,6 +24,7 @@ PAUSE_SECONDS = (3.0, 12.0)
 _BLOWS: Mapping[str, int] = {"kill": 4, "freeze": 2, "database": 2, "terminate": 2}
 """How often each falls, against the others."""
 _WARM_RUNS = 60
+_WARM_IN_FLIGHT = 25
 _IDLE_SECONDS = 20.0
 _FAULTS = (
     Fault(kind="status", probability=0.02, status=503),
@@ -77,9 +78,15 @@ async def _strike_for(seconds: float, nemesis: Nemesis) -> None:
 
 
 async def _footprints(trial: Trial, world: World, clients: Clients) -> dict[str, Footprint]:
-    """What each replica holds after some runs, when all is quiet again."""
-    async with Load(clients, trial.rng("warm"), in_flight=20):
-        await until_accepted(trial.recorder, len(trial.recorder.history.accepted) + _WARM_RUNS)
+    """What each replica holds after some runs, read at every replica, when all is quiet again."""
+    history = trial.recorder.history
+    before = history.accepted
+    async with Load(clients, trial.rng("warm"), in_flight=_WARM_IN_FLIGHT):
+        await until_accepted(trial.recorder, len(before) + _WARM_RUNS)
+    async with asyncio.TaskGroup() as tasks:
+        for run_id in history.accepted - before:
+            for replica in world.replicas:
+                tasks.create_task(clients.read_back(run_id, replica.url))
     await asyncio.sleep(_IDLE_SECONDS)  # connections that are kept alive for a while go
     return {replica.maker: replica.footprint() for replica in world.replicas}
 
