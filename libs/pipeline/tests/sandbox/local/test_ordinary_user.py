@@ -16,7 +16,8 @@ pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bwrap is 
 
 NOBODY = 65534
 HERE = Path(__file__).parent
-SOURCES = HERE.parents[2] / "src"
+WORKSPACE = HERE.parents[4]
+SOURCES = [str(WORKSPACE / member / "src") for member in ("libs/pipeline", "apps/api-server")]
 AS_NOBODY = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
 
 
@@ -60,7 +61,7 @@ def passed_by_nobody(home: str, *tests: str) -> int:
             "PATH": "/usr/bin:/bin",
             "HOME": home,
             "TMPDIR": home,
-            "PYTHONPATH": f"{sysconfig.get_path('purelib')}:{SOURCES}",
+            "PYTHONPATH": os.pathsep.join([sysconfig.get_path("purelib"), *SOURCES]),
             "PYTHONDONTWRITEBYTECODE": "1",
         },
         cwd=HERE,
