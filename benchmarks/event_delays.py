@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -54,12 +53,9 @@ class _Reader:
     last_at: float = 0.0
 
     async def read(self, session: aiohttp.ClientSession, *, begun: asyncio.Semaphore) -> None:
-        """Reads to the end; `begun` is released when the first event has come."""
+        """Reads to the end; `begun` is released when the first event has come, or none will."""
         headers = {"Accept": "text/event-stream"}
         async with session.get(f"/v1/research/{self.run_id}/events", headers=headers) as reply:
-            if reply.status != HTTPStatus.OK:
-                begun.release()
-                return
             rest = b""
             async for data in reply.content.iter_any():
                 now = time.monotonic()
@@ -68,6 +64,8 @@ class _Reader:
                 self._take(whole + separator, now)
                 if is_first and self.last_id:
                     begun.release()
+        if self.last_id == 0:
+            begun.release()
 
     def _take(self, frames: bytes, now: float) -> None:
         for number, kind, stamp in _EVENT.findall(frames):
