@@ -37,7 +37,6 @@ class Load:
         *,
         in_flight: int,
         habits: Habits | None = None,
-        settle_seconds: float = 180.0,
     ) -> None:
         self.asked = 0
         """Questions so far."""
@@ -47,7 +46,6 @@ class Load:
         self._rng = rng
         self._in_flight = in_flight
         self._habits = habits or Habits()
-        self._settle_seconds = settle_seconds
         self._subject = secrets.token_hex(4)  # no cache of an earlier trial knows it
         self._numbers = itertools.count(1)
         self._is_stopping = False
@@ -60,15 +58,9 @@ class Load:
         return self
 
     async def __aexit__(self, *raised: object) -> None:
-        """Stops asking, and waits for the answers.
-
-        Raises:
-            TimeoutError: they took too long.
-
-        """
+        """Stops asking, and waits for the answers."""
         self._is_stopping = True
-        async with asyncio.timeout(self._settle_seconds):
-            await self._tasks.__aexit__(*raised)  # pyright: ignore[reportArgumentType] -- what this method is given
+        await self._tasks.__aexit__(*raised)  # pyright: ignore[reportArgumentType] -- what this method is given
 
     async def _ask_on(self) -> None:
         while not self._is_stopping:

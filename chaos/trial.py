@@ -1,5 +1,6 @@
 """One trial of one scenario: what it is given, and what it comes to."""
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -9,12 +10,16 @@ import orjson
 
 from chaos.checker import Promises, check
 from chaos.clients import Clients
+from chaos.collecting import collect
 from chaos.finding import Finding
 from chaos.nemesis import Nemesis
 from chaos.recorder import Recorder
 from chaos.world import Front, World, WorldSettings
 
 SHORT_HEARTBEAT_SECONDS = 2
+SHORT_SECONDS = 100.0
+"""What the short form of a trial may take."""
+_STUCK_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,8 @@ class Trial:
     recorder: Recorder = field(default_factory=Recorder)
     figures: dict[str, object] = field(default_factory=dict[str, object])
     goals: list[Goal] = field(default_factory=list[Goal])
+    tenants: dict[str, Clients] = field(default_factory=dict[str, Clients])
+    """Clients of each tenant that has asked for something."""
 
     def pick(self, *, short: int, long: int) -> int:
         """The one that this form of the trial takes."""
@@ -67,7 +74,7 @@ class Trial:
 
     def clients(self, world: World, *, api_key: str = "", tenant: str = "", purpose: str = "") -> Clients:
         """Clients of that world. Those of different tenants or purposes draw differently."""
-        return Clients(
+        clients = Clients(
             session=world.session,
             next_url=world.next_url,
             recorder=self.recorder,
@@ -75,6 +82,12 @@ class Trial:
             api_key=api_key,
             tenant=tenant,
         )
+        self.tenants[tenant] = clients
+        return clients
+
+    async def collect(self, world: World, *, seconds: float = 60.0) -> None:
+        """Completes the record, once nothing is done to the world any more; waits so long for runs to end."""
+        await collect(world, self.tenants, self.recorder, seconds=seconds)
 
     def nemesis(self, world: World) -> Nemesis:
         """Whoever wishes that world ill."""
@@ -95,6 +108,12 @@ class Scenario:
     may_end_by_themselves: bool = False
     """Whether replicas are given cause to end by themselves."""
     is_long_only: bool = False
+    most_seconds: float = 1200.0
+    """What the long form may take; beyond it something is stuck, and it is judged by what is there."""
+
+    def trial_seconds(self, *, is_long: bool) -> float:
+        """What a trial may take."""
+        return self.most_seconds if is_long or self.is_long_only else SHORT_SECONDS
 
     def world_settings(self, *, is_long: bool, front: Front) -> WorldSettings:
         """Of its deployment. In the short form hearts beat faster."""
@@ -106,7 +125,11 @@ async def run_trial(scenario: Scenario, trial: Trial, world: World) -> Verdict:
     """Runs a scenario and judges it. What was observed is kept as `history.json`, beside the verdict."""
     await world.until_ready()
     try:
-        await scenario.run(trial, world)
+        async with asyncio.timeout(scenario.trial_seconds(is_long=trial.is_long)):
+            await scenario.run(trial, world)
+    except TimeoutError:
+        trial.goal("the trial comes to its end: some run or stream does not", is_met=False)
+        await trial.collect(world, seconds=_STUCK_SECONDS)
     finally:
         trial.recorder.history.write(trial.directory / "history.json")
     ended = sum(blow.kind == "ended" for blow in trial.recorder.history.disruptions)

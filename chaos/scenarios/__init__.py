@@ -23,7 +23,13 @@ SCENARIOS: Mapping[str, Scenario] = {
     "kills": Scenario(run=kills),
     "freeze": Scenario(run=freeze, may_end_by_themselves=True),
     "database": Scenario(run=database, may_end_by_themselves=True),
-    "soak": Scenario(run=soak, promises=Promises(must_complete=False), may_end_by_themselves=True, is_long_only=True),
+    "soak": Scenario(
+        run=soak,
+        promises=Promises(must_complete=False),
+        may_end_by_themselves=True,
+        is_long_only=True,
+        most_seconds=2400.0,
+    ),
 }
 """In the order in which all are run: those that need the same deployment stand together, and share it."""
 

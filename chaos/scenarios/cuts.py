@@ -9,7 +9,6 @@ from pydantic import JsonValue
 from thinkpool_pipeline.testing.upstream import Fault
 
 from chaos.clients import Clients
-from chaos.collecting import collect
 from chaos.figures import distribution, summary
 from chaos.history import Connection
 from chaos.trial import SHORT_HEARTBEAT_SECONDS, Trial
@@ -38,7 +37,7 @@ async def cuts(trial: Trial, world: World) -> None:
             tasks.create_task(reader.research(f"What do the records of pier {number} say?", cut_after=1))
     idle = await _idle(world, clients, silence)
     through, straight = await _first_events(clients, direct, samples)
-    await collect(world, {"": clients}, trial.recorder, seconds=60)
+    await trial.collect(world)
     _report(trial, idle, beat, silence)
     trial.figures |= {"first_event_through_nginx": distribution(through), "first_event_direct": distribution(straight)}
     added = sorted(through)[samples // 2] - sorted(straight)[samples // 2]

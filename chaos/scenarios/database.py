@@ -10,7 +10,6 @@ from http import HTTPStatus
 from pydantic import JsonValue
 
 from chaos.clients import Clients
-from chaos.collecting import collect
 from chaos.figures import summary
 from chaos.history import Post
 from chaos.load import Load, until_accepted
@@ -83,7 +82,7 @@ async def database(trial: Trial, world: World) -> None:
             await outages.happen(nemesis, is_crash=count % 2 == 1)
         await until_accepted(trial.recorder, runs)
     lives = [server.life for server in world.replicas]
-    await collect(world, {"": clients}, trial.recorder, seconds=90)
+    await trial.collect(world, seconds=90)
     _report(trial, outages, lives)
 
 

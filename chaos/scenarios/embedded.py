@@ -2,7 +2,6 @@
 
 import asyncio
 
-from chaos.collecting import collect
 from chaos.load import Habits, Load, until_accepted
 from chaos.scenarios.kills import DEAD_SECONDS, PAUSE_SECONDS, report
 from chaos.trial import Trial
@@ -22,5 +21,5 @@ async def embedded(trial: Trial, world: World) -> None:
             await asyncio.sleep(nemesis.rng.uniform(*PAUSE_SECONDS))
             await nemesis.kill(server)
             await nemesis.restart_later(server, seconds=DEAD_SECONDS)
-    await collect(world, {"": clients}, trial.recorder, seconds=60)
+    await trial.collect(world)
     report(trial)

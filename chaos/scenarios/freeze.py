@@ -3,7 +3,6 @@
 import asyncio
 import time
 
-from chaos.collecting import collect
 from chaos.figures import distribution, last_makers, resumptions, summary
 from chaos.history import Disruption, History
 from chaos.load import Load, until_accepted
@@ -31,7 +30,7 @@ async def freeze(trial: Trial, world: World) -> None:
         for victim in nemesis.rng.sample(world.replicas, number):
             await _until_at_work(world, victim)
             await _freeze(trial, world, nemesis, victim)
-    await collect(world, {"": clients}, trial.recorder, seconds=60)
+    await trial.collect(world)
     _report(trial)
 
 

@@ -7,7 +7,6 @@ from http import HTTPStatus
 
 from pydantic import JsonValue
 
-from chaos.collecting import collect
 from chaos.figures import distribution, summary
 from chaos.trial import Trial
 from chaos.world import World
@@ -34,7 +33,7 @@ async def idempotency(trial: Trial, world: World) -> None:
         for _ in world.replicas:
             post = await direct.post({"query": "What else?"}, key=key)
             conflicts.append(post.status)
-    await collect(world, {"": clients}, trial.recorder, seconds=60)
+    await trial.collect(world)
     trial.figures |= summary(trial.recorder.history) | {"post_seconds": distribution(seconds)}
     trial.goal(f"{EQUAL_POSTS} equal POSTs with one key begin one run ({len(runs)} of {keys} keys)", len(runs) == keys)
     trial.goal(f"another body with that key is refused ({conflicts})", set(conflicts) == {HTTPStatus.CONFLICT})

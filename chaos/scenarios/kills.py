@@ -2,7 +2,6 @@
 
 import asyncio
 
-from chaos.collecting import collect
 from chaos.figures import Resumption, distribution, resumptions, summary
 from chaos.load import Habits, Load, until_accepted
 from chaos.nemesis import Nemesis
@@ -26,7 +25,7 @@ async def kills(trial: Trial, world: World) -> None:
     async with nemesis.reviving(), Load(clients, trial.rng("load"), in_flight=in_flight, habits=Habits(chats=0.2)):
         await until_accepted(trial.recorder, in_flight)
         await _kill(nemesis, number)
-    await collect(world, {"": clients}, trial.recorder, seconds=60)
+    await trial.collect(world)
     allowed = RESUME_SECONDS if trial.is_long else SHORT_RESUME_SECONDS
     struck = report(trial)
     late = sum(found.seconds is None or found.seconds > allowed for found in struck)

@@ -8,7 +8,6 @@ from thinkpool_pipeline.testing.upstream import Timing
 
 from benchmarks.figures import percentile
 from chaos.clients import Clients
-from chaos.collecting import collect
 from chaos.figures import distribution, execution_seconds, most_at_once, queue_waits, runs_by_maker, summary
 from chaos.history import Call
 from chaos.load import until_accepted
@@ -56,7 +55,7 @@ async def limit(trial: Trial, world: World) -> None:
         _ask(tasks, tenants["a"], flood)
         await until_accepted(trial.recorder, before + flood)
         flooded = {name: _ask(tasks, tenants[name], FEW) for name in ("b", "c")}
-    await collect(world, tenants, trial.recorder, seconds=60)
+    await trial.collect(world)
     _report_limit(trial, many)
     _report_fairness(trial, _results(alone), {name: _results(asked) for name, asked in flooded.items()})
 

@@ -1,6 +1,5 @@
 """Every replica is told to stop and started again, one after the other, under load: nobody is refused or cut off."""
 
-from chaos.collecting import collect
 from chaos.figures import distribution, resumptions, summary
 from chaos.load import Load, until_accepted
 from chaos.trial import Trial
@@ -17,7 +16,7 @@ async def rolling(trial: Trial, world: World) -> None:
         for _ in range(rounds):
             for replica in world.replicas:
                 codes.append(await nemesis.restart_gracefully(replica))
-    await collect(world, {"": clients}, trial.recorder, seconds=60)
+    await trial.collect(world)
     _report(trial, codes)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from thinkpool_pipeline.testing.upstream import Fault
 
 from chaos.clients import Clients
-from chaos.collecting import collect
 from chaos.figures import distribution, resumptions, summary
 from chaos.load import Habits, Load, until_accepted
 from chaos.nemesis import Nemesis
@@ -48,7 +47,7 @@ async def soak(trial: Trial, world: World) -> None:
     world.upstream.faults.clear()
     await world.until_ready()
     after = await _footprints(trial, world, clients)
-    await collect(world, {"": clients}, trial.recorder, seconds=90)
+    await trial.collect(world, seconds=90)
     _report(trial, before, after)
     trial.figures["cancels"] = load.cancelled
 
