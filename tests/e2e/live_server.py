@@ -15,7 +15,7 @@ import orjson
 from thinkpool_pipeline.events import END_TYPES, RunEvent, decode
 from thinkpool_pipeline.testing.upstream import SimulatedUpstream
 
-START_SECONDS = 20.0
+START_SECONDS = 45.0
 
 
 @dataclass(frozen=True, slots=True)
