@@ -28,6 +28,11 @@ class Service:
     url: str = ""
     _present: int = 0
 
+    async def is_idle(self) -> None:
+        """Returns once nothing is there, of clients that left either."""
+        while self._present:  # noqa: ASYNC110 -- it is in another thread
+            await asyncio.sleep(0.01)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):

@@ -103,13 +103,15 @@ async def test_calls_go_on_within_shares_while_the_database_is_away_and_take_pla
             service.peak = 0
             await arrived(service, 30)
             assert service.peak <= 6
-            assert [upstream.statistics().waiting for upstream in upstreams] == [2, 2, 2]
+            assert all(upstream.statistics().in_flight <= 2 for upstream in upstreams)
             await asyncio.to_thread(own_postgres.start)
             await until(shared, is_shared=True)
+            await arrived(service, 12)  # those that began by share are over
             service.peak = 0
             await arrived(service, 30)
             assert service.peak <= 6
-        service.answer_seconds = 0.3
+        await service.is_idle()
+        service.answer_seconds, service.peak = 0.3, 0
         await asyncio.gather(*(upstreams[0].send(call_to(), read) for _ in range(12)))
         assert 2 < service.peak <= 6
 
@@ -135,6 +137,39 @@ def taken(server: PostgresServer) -> int:
     with connect(server.url(), purpose="test") as connection:
         row = connection.execute("SELECT count(*) FROM thinkpool.call_slots WHERE free_at > clock_timestamp()")
         return (row.fetchone() or (0,))[0]
+
+
+async def test_what_ends_during_an_outage_is_free_when_it_is_over(own_postgres, open_replicas):
+    one = CallLimits(max_concurrent=1)
+    async with open_replicas(own_postgres.url(), 1) as (replica,):
+        limit = replica.shared.limit("shop", one)
+        async with limit.slot(deadline=in_seconds(5), total_seconds=5):
+            await asyncio.to_thread(own_postgres.stop)
+            await until([replica.shared], is_shared=False)
+        await asyncio.to_thread(own_postgres.start)
+        await until([replica.shared], is_shared=True)
+        await replica.shared.flush()
+        assert await asyncio.to_thread(taken, own_postgres) == 0
+
+
+async def test_calls_that_end_while_the_database_comes_back_leave_no_place_taken(own_postgres, open_replicas):
+    async with open_replicas(own_postgres.url(), 1) as (replica,):
+        limit = replica.shared.limit("shop", CallLimits(max_concurrent=30))
+        await asyncio.to_thread(own_postgres.stop)
+        await until([replica.shared], is_shared=False)
+
+        async def call() -> None:
+            async with limit.slot(deadline=in_seconds(20), total_seconds=20):
+                while not replica.shared.leases.held:  # noqa: ASYNC110 -- ends as soon as any call has its place back
+                    await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(30):
+                group.create_task(call())
+            await asyncio.to_thread(own_postgres.start)
+        await until([replica.shared], is_shared=True)
+        await replica.shared.flush()
+        assert await asyncio.to_thread(taken, own_postgres) == 0
 
 
 async def test_a_database_that_hangs_is_as_good_as_none(own_postgres, open_replicas, call_to, read):

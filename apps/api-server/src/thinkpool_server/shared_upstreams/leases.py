@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from functools import partial
+from typing import Final, NoReturn
 
 from thinkpool_pipeline.outward.rate import TRAVEL_SECONDS
 
@@ -89,6 +90,11 @@ class Leases:
     def __repr__(self) -> str:
         return f"<Leases [{len(self._held)} held, {len(self._wanting)} wanted]>"
 
+    @property
+    def held(self) -> int:
+        """Leases that this replica has now."""
+        return len(self._held)
+
     async def take(self, lease: Lease) -> float | None:
         """None once all that the lease is for was free and is taken; else the seconds until it may be.
 
@@ -96,37 +102,25 @@ class Leases:
             DatabaseAway: nothing is taken, or it ends by itself.
 
         """
-        slots = list(lease.kept())
-        parameters = {
-            "names": [one.name for one in slots],
-            "slots": [one.count for one in slots],
-            "lease": lease.id,
-            "seconds": HOLD_SECONDS,
-        }
-
-        async def work(session: Session) -> tuple[Any, ...]:
-            while True:
-                cursor = await session.execute(statements.TAKE, parameters)
-                seconds, is_taken, is_missing = await cursor.fetchone() or (0.0, False, True)
-                if not is_missing:
-                    return seconds, is_taken
-                await session.execute(statements.LAY_OUT, parameters)
-
         try:
-            seconds, is_taken = await self._link.ask(work)
+            wait_seconds = await self._link.ask(partial(_take, lease))
         except BaseException:  # it may have been taken all the same
             self._give_back(lease)
             lease.id = _new_id()
             raise
-        if is_taken and lease.is_over:
-            self._give_back(lease)
-        elif is_taken:
-            self._held.add(lease)
-        return None if is_taken else seconds
+        if wait_seconds is None:
+            self._note_taken(lease)
+        return wait_seconds
 
     def want(self, lease: Lease) -> None:
         """Takes what the lease is for as soon as the database is there and it is free: its call goes on meanwhile."""
         self._wanting.add(lease)
+
+    async def take_wanted(self, session: Session) -> None:
+        """Takes what is wanted, as far as it is free, before anybody else of this replica takes anything."""
+        for lease in list(self._wanting):
+            if await _take(lease, session) is None:
+                self._note_taken(lease)
 
     def drop(self, lease: Lease) -> None:
         """Gives back what the lease has."""
@@ -137,17 +131,14 @@ class Leases:
 
     def move(self, name: str, lease_id: int, seconds: float) -> None:
         """Lets what a lease has of this name end so many seconds from when the database hears of it."""
-        if not self._link.is_there:
-            return
         self._moves[name, lease_id] = seconds
-        if not self._is_told:
-            self._is_told = True
-            self._link.tell(self._say)
+        self._tell()
 
-    def forget_moves(self) -> None:
-        """Forgets what was not said before the database went away; what is held is said again once it is back."""
-        self._moves.clear()
+    def settle(self) -> None:
+        """Says what could not be said while the database was away; called whenever it has come or gone."""
         self._is_told = False
+        if self._moves:
+            self._tell()
 
     async def keep(self) -> NoReturn:
         """Says again and again what is held, and takes what is wanted."""
@@ -158,8 +149,19 @@ class Leases:
                     self.move(slots.name, lease.id, HOLD_SECONDS)
             with suppress(DatabaseAway):
                 for lease in list(self._wanting):
-                    if await self.take(lease) is None:
-                        self._wanting.discard(lease)
+                    await self.take(lease)
+
+    def _tell(self) -> None:
+        if self._link.is_there and not self._is_told:
+            self._is_told = True
+            self._link.tell(self._say)
+
+    def _note_taken(self, lease: Lease) -> None:
+        self._wanting.discard(lease)
+        if lease.is_over:
+            self._give_back(lease)
+        else:
+            self._held.add(lease)
 
     def _give_back(self, lease: Lease) -> None:
         for slots in lease.kept():
@@ -173,3 +175,20 @@ class Leases:
             "seconds": list(moves.values()),
         }
         await session.execute(statements.MOVE, parameters)
+
+
+async def _take(lease: Lease, session: Session) -> float | None:
+    """None once all that the lease is for is taken; else the seconds until it may be free."""
+    slots = list(lease.kept())
+    parameters = {
+        "names": [one.name for one in slots],
+        "slots": [one.count for one in slots],
+        "lease": lease.id,
+        "seconds": HOLD_SECONDS,
+    }
+    while True:
+        cursor = await session.execute(statements.TAKE, parameters)
+        wait_seconds, is_taken, is_missing = await cursor.fetchone() or (0.0, False, True)
+        if not is_missing:
+            return None if is_taken else wait_seconds
+        await session.execute(statements.LAY_OUT, parameters)

@@ -7,7 +7,9 @@ call leaves. Of those who wait in a replica the first one asks, again and again;
 a slot that has come free, and nobody's chance is smaller for having waited.
 
 While the database is away, calls keep to this replica's share of the limit. The share opens once what was sent before
-has had its second. Calls that began under it take a place once the database is back.
+has had its second. Calls that began under it take a place once the database is back. For as long as some replicas know
+that the database has come or gone and others do not, which is about a second, there may be more calls out at once than
+the limit: each keeps to its share or to the database, and neither knows of the other.
 """
 
 import asyncio

@@ -26,7 +26,7 @@ class DeploymentUpstreams:
         self._limits: dict[str, DeploymentLimit] = {}
         self._results = DeploymentResults(result_link, replicas=replicas)
         self._leases = Leases(limit_link)
-        limit_link.on_arrival = self._cool
+        limit_link.on_arrival = self._return
         limit_link.on_change = self._settle
 
     def __repr__(self) -> str:
@@ -60,14 +60,15 @@ class DeploymentUpstreams:
         return self._limits[name]
 
     def _settle(self) -> None:
-        self._leases.forget_moves()
+        self._leases.settle()
         for limit in self._limits.values():
             limit.settle()
 
-    async def _cool(self, session: Session) -> None:
+    async def _return(self, session: Session) -> None:
         rests = [rest for limit in self._limits.values() for rest in limit.rests()]
         parameters = {"names": [name for name, _ in rests], "seconds": [seconds for _, seconds in rests]}
         await session.execute(statements.COOL, parameters)
+        await self._leases.take_wanted(session)
 
 
 def _ignore(_error: Exception) -> None:
