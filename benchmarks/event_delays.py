@@ -5,12 +5,14 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
 
 from benchmarks.appending import CALL_ID
 from benchmarks.figures import percentile
+from benchmarks.processes import ProcessFailed
 from benchmarks.replicated import Deployment, Part, spent
 
 _MILLISECONDS = 1000.0
@@ -78,7 +80,12 @@ class _Reader:
 
 
 async def measure_delays(deployment: Deployment, *, runs: int, offered: float, seconds: float) -> Delays:
-    """Appends so many events a second for so long, evenly over so many runs, each of which has one reader."""
+    """Appends so many events a second for so long, evenly over so many runs, each of which has one reader.
+
+    Raises:
+        ProcessFailed: the replica lost its place or its database; in a group of exceptions.
+
+    """
     writer = deployment.replicas[0].url
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=_NO_LIMIT) as control:
@@ -120,7 +127,8 @@ def _figures(
 
 async def _post(session: aiohttp.ClientSession, url: str, **parameters: float) -> Any:
     async with session.post(url, params={name: str(value) for name, value in parameters.items()}) as reply:
-        reply.raise_for_status()
+        if reply.status != HTTPStatus.OK:
+            raise ProcessFailed(f"the replica that appends answered {reply.status}: {await reply.text()}")
         return await reply.json()
 
 

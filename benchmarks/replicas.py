@@ -16,7 +16,7 @@ import argparse
 import asyncio
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -148,16 +148,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     if not console.is_terminal:
         console.width = _WIDTH
+    reasons: list[str] = []
+    record: ReplicaRecord | None = None
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             record = runner.run(Benchmark(options, Console(stderr=True)).run())
-    except ProcessFailed as error:
-        sys.stderr.write(f"{error}\n")
+    except* ProcessFailed as errors:
+        reasons = [str(error) for error in _leaves(errors)]
+    if record is None:
+        sys.stderr.write("\n".join(reasons) + "\n")
         return 2
     _tell(record, console)
     if options.json is not None:
         options.json.write_bytes(record.as_json())
     return 0 if record.is_sound else 1
+
+
+def _leaves(group: BaseExceptionGroup[ProcessFailed]) -> Iterator[ProcessFailed]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _tell(record: ReplicaRecord, console: Console) -> None:

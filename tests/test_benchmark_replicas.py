@@ -16,7 +16,7 @@ from nginx_proxy import needs_nginx
 from thinkpool_server.testing.postgres_server import find_programs
 
 from benchmarks.event_delays import Delays, measure_delays
-from benchmarks.processes import Server
+from benchmarks.processes import ProcessFailed, Server
 from benchmarks.replicas import is_through
 from benchmarks.replicated import Deployment
 
@@ -35,10 +35,10 @@ class Finished:
     record: dict[str, Any]
 
 
-async def benchmark(directory: Path, *arguments: str) -> Finished:
+async def benchmark(directory: Path, parts: Sequence[str], *options: str) -> Finished:
     path = directory / "record.json"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.replicas", *arguments, *SMALLEST, "--json", str(path)),
+        *(sys.executable, "-m", "benchmarks.replicas", *parts, *SMALLEST, *options, "--json", str(path)),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -53,7 +53,7 @@ async def benchmark(directory: Path, *arguments: str) -> Finished:
 @pytest.mark.timeout(180)
 async def test_replicas_behind_nginx_are_measured_and_recorded(tmp_path: Path) -> None:
     done = await benchmark(
-        tmp_path, *("efficiency", "latency", "--layouts", "replicas", "--requests", "4", "--places", "elsewhere")
+        tmp_path, ["efficiency", "latency"], *("--layouts", "replicas", "--requests", "4", "--places", "elsewhere")
     )
 
     assert done.status == 0, done.output
@@ -74,7 +74,7 @@ async def test_replicas_behind_nginx_are_measured_and_recorded(tmp_path: Path) -
 @needs_postgres
 @pytest.mark.timeout(120)
 async def test_one_process_is_measured_for_comparison(tmp_path: Path) -> None:
-    done = await benchmark(tmp_path, "costs", "latency", "--layouts", "sqlite", "--places", "sqlite")
+    done = await benchmark(tmp_path, ["costs", "latency"], "--layouts", "sqlite", "--places", "sqlite")
 
     assert done.status == 0, done.output
     [costs] = done.record["costs"]
@@ -85,8 +85,17 @@ async def test_one_process_is_measured_for_comparison(tmp_path: Path) -> None:
     assert (delays["place"], delays["median"]["lost"]) == ("one process, SQLite", 0)
 
 
+@needs_postgres
+async def test_a_replica_that_does_not_start_is_told_of(tmp_path: Path) -> None:
+    done = await benchmark(tmp_path, ["costs"], "--layouts", "sqlite", "--pool", "0")
+
+    assert done.status == 2
+    assert "PIPELINE_POOL_SIZE" in done.output
+    assert "Traceback" not in done.output
+
+
 async def test_what_is_no_part_is_refused(tmp_path: Path) -> None:
-    done = await benchmark(tmp_path, "speed")
+    done = await benchmark(tmp_path, ["speed"])
 
     assert done.status == 2
     assert "there is no part speed" in done.output
@@ -98,12 +107,15 @@ class StandIn:
 
     numbers: Sequence[int]
     has_end: bool = True
+    status: int = 200
+    """Of its answer when it has appended."""
 
     async def prepare(self, _: web.Request) -> web.Response:
         return web.json_response(["run_1"])
 
     async def begin(self, _: web.Request) -> web.Response:
-        return web.json_response({"events": 3, "commit_p50_seconds": 0.001, "commit_p99_seconds": 0.002})
+        told = {"events": 3, "commit_p50_seconds": 0.001, "commit_p99_seconds": 0.002}
+        return web.json_response(told, status=self.status)
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -151,6 +163,14 @@ async def test_events_that_do_not_come_once_and_in_order_are_counted(stand_in: S
 
     assert delays.lost == lost
     assert delays.p50_ms > 0
+
+
+async def test_a_replica_that_loses_its_database_ends_the_benchmark() -> None:
+    async with served(StandIn([2, 3, 4], status=503)) as deployment:
+        with pytest.raises(ExceptionGroup) as failed:
+            await measure_delays(deployment, runs=1, offered=3, seconds=1)
+
+    assert failed.group_contains(ProcessFailed, match="answered 503")
 
 
 @pytest.mark.parametrize(("achieved", "p99_ms", "expected"), [(960, 200, True), (940, 200, False), (960, 260, False)])
