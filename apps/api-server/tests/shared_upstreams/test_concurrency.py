@@ -50,7 +50,7 @@ async def other_process(program: str, url: str) -> AsyncIterator[asyncio.subproc
 async def test_no_more_calls_are_out_than_the_limit_over_three_replicas(
     migrated_url, open_replicas, service, call_to, read
 ):
-    service.answer_seconds = 0.1
+    service.answer_seconds = 0.3
     async with open_replicas(migrated_url) as replicas:
         upstreams = [replica.outward.upstream("model", UpstreamSettings(limits=FOUR)) for replica in replicas]
         answers = await asyncio.gather(*(upstreams[number % 3].send(call_to(), read) for number in range(45)))

@@ -95,6 +95,8 @@ async def test_calls_go_on_within_shares_while_the_database_is_away_and_take_pla
         shared = [replica.shared for replica in replicas]
         upstreams = [replica.outward.upstream("model", settings) for replica in replicas]
         async with asking(upstreams, call_to(), read):
+            while service.peak < 6:
+                await arrived(service, 1)
             await arrived(service, 20)
             assert service.peak == 6
             await asyncio.to_thread(own_postgres.stop)
@@ -111,7 +113,7 @@ async def test_calls_go_on_within_shares_while_the_database_is_away_and_take_pla
             await arrived(service, 30)
             assert service.peak <= 6
         await service.is_idle()
-        service.answer_seconds, service.peak = 0.3, 0
+        service.answer_seconds, service.peak = 1.0, 0
         await asyncio.gather(*(upstreams[0].send(call_to(), read) for _ in range(12)))
         assert 2 < service.peak <= 6
 
