@@ -50,6 +50,7 @@ async def benchmark(directory: Path, parts: Sequence[str], *options: str) -> Fin
 
 @needs_nginx
 @needs_postgres
+@pytest.mark.long
 @pytest.mark.timeout(180)
 async def test_replicas_behind_nginx_are_measured_and_recorded(tmp_path: Path) -> None:
     done = await benchmark(
@@ -72,6 +73,7 @@ async def test_replicas_behind_nginx_are_measured_and_recorded(tmp_path: Path) -
 
 
 @needs_postgres
+@pytest.mark.long
 @pytest.mark.timeout(120)
 async def test_one_process_is_measured_for_comparison(tmp_path: Path) -> None:
     done = await benchmark(tmp_path, ["costs", "latency"], "--layouts", "sqlite", "--places", "sqlite")

@@ -45,6 +45,7 @@ async def test_promises_are_kept_by_replicas(scenario: str, tmp_path: Path, shar
     await passes(scenario, tmp_path, shared_world, is_long=False)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 async def test_limits_hold_over_all_replicas(tmp_path: Path) -> None:
     async with open_world(tmp_path, settings("limit", is_long=False)) as world:
