@@ -49,14 +49,12 @@ async def _kill(nemesis: Nemesis, number: int) -> None:
 def report(trial: Trial) -> list[Resumption]:
     """The figures of a trial with kills; what became of the runs struck by those that stood alone.
 
-    Where another replica died within seconds, it may have been the one that had taken the runs, or was about to.
+    Where another replica died within seconds, the one that takes the runs has died too, or has more to take.
     """
     history = trial.recorder.history
     blows = sorted((blow for blow in history.disruptions if blow.kind == "kill"), key=lambda blow: blow.began_at)
     alone = [
-        blow
-        for blow in blows
-        if not any(blow.began_at < other.began_at < blow.began_at + RESUME_SECONDS for other in blows)
+        blow for blow in blows if not any(0 < abs(blow.began_at - other.began_at) < RESUME_SECONDS for other in blows)
     ]
     struck, among_others = (
         resumptions(history, alone),
