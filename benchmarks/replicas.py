@@ -14,6 +14,7 @@ The status is 0 when every run completed and every event came, 1 when not, 2 whe
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -148,20 +149,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     if not console.is_terminal:
         console.width = _WIDTH
-    reasons: list[str] = []
     record: ReplicaRecord | None = None
+    status = 2
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            record = runner.run(Benchmark(options, Console(stderr=True)).run())
+            record = runner.run(_until_told_to_stop(Benchmark(options, Console(stderr=True))))
     except* ProcessFailed as errors:
-        reasons = [str(error) for error in _leaves(errors)]
+        sys.stderr.writelines(f"{error}\n" for error in _leaves(errors))
+    except* (asyncio.CancelledError, KeyboardInterrupt):
+        status = 130
     if record is None:
-        sys.stderr.write("\n".join(reasons) + "\n")
-        return 2
+        return status
     _tell(record, console)
     if options.json is not None:
         options.json.write_bytes(record.as_json())
     return 0 if record.is_sound else 1
+
+
+async def _until_told_to_stop(benchmark: Benchmark) -> ReplicaRecord:
+    """What the benchmark measured. What it started is ended on SIGTERM, too."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await benchmark.run()
 
 
 def _leaves(group: BaseExceptionGroup[ProcessFailed]) -> Iterator[ProcessFailed]:
