@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
+import structlog
 from thinkpool_pipeline.outward import CallLimits
 
 from thinkpool_server.shared_upstreams import statements
@@ -15,6 +16,7 @@ from thinkpool_server.shared_upstreams.limits import DeploymentLimit
 from thinkpool_server.shared_upstreams.link import DatabaseLink, OnError, Session
 from thinkpool_server.shared_upstreams.results import DeploymentResults
 
+_logger = structlog.stdlib.get_logger("thinkpool.replicas")
 
 class DeploymentUpstreams:
     """Implements `SharedUpstreams` for all replicas. Made by `open_shared_upstreams`."""
@@ -71,13 +73,13 @@ class DeploymentUpstreams:
         await self._leases.take_wanted(session)
 
 
-def _ignore(_error: Exception) -> None:
-    """Says nothing."""
+def _report(error: Exception) -> None:
+    _logger.warning("limits of upstreams hold by this replica's share", reason=type(error).__name__)
 
 
 @asynccontextmanager
 async def open_shared_upstreams(
-    url: str, replicas: Callable[[], int], *, on_error: OnError = _ignore
+    url: str, replicas: Callable[[], int], *, on_error: OnError = _report
 ) -> AsyncGenerator[DeploymentUpstreams]:
     """What this replica shares with the others, for as long as the block lasts; an `Outward` in it closes first.
 
