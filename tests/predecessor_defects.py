@@ -310,7 +310,7 @@ DEFECTS = (
         what="one tenant takes every place",
         tests=(f"{SERVER_TESTS}/engine/test_dbos_engine.py::test_one_tenants_cap_leaves_room_for_another",),
         fault=Fault(
-            f"{SERVER}/engine/dbos_engine.py",
+            f"{SERVER}/engine/dbos_queue.py",
             "partition_concurrency=min(self._limits.per_tenant, self._limits.in_deployment),",
             "partition_concurrency=self._limits.in_deployment,",
         ),
@@ -365,7 +365,7 @@ DEFECTS = (
         what="a run dies with its process",
         tests=("tests/e2e/test_recovery.py::test_runs_go_on_after_kill_9_at_any_moment_and_repeat_no_recorded_call",),
         fault=Fault(
-            f"{SERVER}/engine/dbos_engine.py",
+            f"{SERVER}/engine/dbos_queue.py",
             'on_conflict="always_update",\n        )\n        self.requeue(self._executor)\n',
             'on_conflict="always_update",\n        )\n',
         ),

@@ -18,6 +18,7 @@ from thinkpool_server.shared_upstreams.results import DeploymentResults
 
 _logger = structlog.stdlib.get_logger("thinkpool.replicas")
 
+
 class DeploymentUpstreams:
     """Implements `SharedUpstreams` for all replicas. Made by `open_shared_upstreams`."""
 
