@@ -248,6 +248,9 @@ def test_two_replicas_that_write_to_the_same_runs_do_not_lock_each_other_out(dat
         )
 
     asyncio.run(contend())
+    assert query(database_url, "SELECT run_id FROM thinkpool.runs WHERE cancelled_by = 'client' ORDER BY run_id") == [
+        (run_id,) for run_id in runs
+    ]
     for store in stores:
         store.close()
 
