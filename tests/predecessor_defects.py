@@ -122,8 +122,8 @@ DEFECTS = (
         ),
         fault=Fault(
             f"{SERVER}/projections/chat.py",
-            "            self._written = self._sent\n        yield from self._of_report()\n",
-            '            self._written = self._sent\n        yield self._chunk({"content": done.report})\n',
+            "yield from self._more(self._report.finish(done.report))",
+            'yield self._chunks.of({"content": done.report})',
         ),
     ),
     Defect(

@@ -17,7 +17,8 @@ from thinkpool_pipeline.events import (
     encode,
 )
 from thinkpool_pipeline.values import RunId, Seq, Usage
-from thinkpool_server.projections.chat import CUT, ChatAnswer, ChatHead, ChatStream
+from thinkpool_server.projections.chat import ChatAnswer, ChatStream
+from thinkpool_server.projections.chat_chunks import CUT, ChatHead
 from thinkpool_server.testing.event_source import parsed
 from thinkpool_server.testing.scripts import REPORT, USAGE, begun_run, completed_run, failed_run, researched_run
 

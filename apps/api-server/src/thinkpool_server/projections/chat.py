@@ -9,9 +9,7 @@ Source: https://platform.openai.com/docs/api-reference/chat/streaming
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-import orjson
 from pydantic import JsonValue
 from thinkpool_pipeline.events import (
     MessageDelta,
@@ -24,11 +22,19 @@ from thinkpool_pipeline.events import (
     TurnFinished,
     TurnRetracted,
 )
-from thinkpool_pipeline.values import Citation, FinishReason, RunId, Usage
+from thinkpool_pipeline.values import Citation, FinishReason
 
-from thinkpool_server.error_responses import openai_error
-
-DONE = b"data: [DONE]\n\n"
+from thinkpool_server.projections.chat_chunks import (
+    CANCELLED,
+    DONE,
+    REWRITTEN,
+    ChatChunks,
+    ChatFailure,
+    ChatHead,
+    finish_reason,
+    usage_object,
+)
+from thinkpool_server.projections.report_text import ReportText
 
 _NO_PART = (0, "")  # of thinking: a turn and whether it is reasoning or words
 
@@ -47,60 +53,20 @@ _TYPES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatHead:
-    """What every piece of one completion repeats."""
-
-    run_id: RunId
-    model: str
-    created: int
-    """Seconds since the epoch."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatFailure:
-    """Why there is no answer."""
-
-    code: str
-    message: str
-
-    def frame(self) -> bytes:
-        """The failure as the SSE message that OpenAI's clients raise for."""
-        return _data(openai_error(message=self.message, kind="server_error", code=self.code))
-
-
-CANCELLED = ChatFailure(code="run-cancelled", message="The run was cancelled.")
-CUT = ChatFailure(code="shutting-down", message="The server is shutting down; the run goes on after its restart.")
-GONE = ChatFailure(code="not-found", message="The run was deleted.")
-REWRITTEN = ChatFailure(
-    code="report-rewritten", message="The report was written anew after part of it was sent; read it from the run."
-)
-
-
 class ChatStream:
     """One streamed completion: bytes out for events in."""
 
     def __init__(self, head: ChatHead, *, has_usage: bool) -> None:
-        fields = {
-            "id": f"chatcmpl-{head.run_id}",
-            "object": "chat.completion.chunk",
-            "created": head.created,
-            "model": head.model,
-        }
-        self._start = b"data: " + orjson.dumps(fields)[:-1] + b',"choices":['
-        self._usage_field = b',"usage":null' if has_usage else b""
-        self._has_usage = has_usage
-        self._sent = ""
-        self._written = ""
+        self._chunks = ChatChunks(head, has_usage=has_usage)
+        self._report = ReportText()
         self._thinking_part = _NO_PART
         self._finish_reason: FinishReason = "stop"
-        self._report_turn = 0
         self.is_done = False
         """Whether nothing may follow."""
 
     def begin(self) -> bytes:
         """The first chunk: sent on acceptance."""
-        return self._chunk({"role": "assistant", "content": ""})
+        return self._chunks.of({"role": "assistant", "content": ""})
 
     def project(self, batch: Sequence[StoredEvent]) -> bytes:
         """What these events are in OpenAI's words; may be empty."""
@@ -118,15 +84,12 @@ class ChatStream:
             case ReasoningDelta(turn=turn, text=text, within=None) | MessageDelta(turn=turn, text=text, within=None):
                 yield self._thinking((turn, stored.type), text)
             case ReportDelta(turn=turn, text=text):
-                self._report_turn = turn
-                self._written += text
-                yield from self._of_report()
-            case TurnRetracted(turn=turn, within=None) if turn == self._report_turn:
-                self._written = ""
+                yield from self._more(self._report.add(turn, text))
+            case TurnRetracted(turn=turn, within=None):
+                self._report.retract(turn)
             case TurnFinished(finish_reason=reason, within=None):
                 self._finish_reason = reason
             case RunCompleted() as done:
-                self._written = done.report
                 yield from self._of_completion(done)
             case RunFailed(code=code, message=message):
                 yield self.end(ChatFailure(code=code, message=message))
@@ -138,40 +101,22 @@ class ChatStream:
     def _thinking(self, part: tuple[int, str], text: str) -> bytes:
         is_next_part = self._thinking_part not in (_NO_PART, part)
         self._thinking_part = part
-        return self._chunk({"reasoning_content": f"\n\n{text}" if is_next_part else text})
+        return self._chunks.of({"reasoning_content": f"\n\n{text}" if is_next_part else text})
 
-    def _of_report(self) -> Iterator[bytes]:
-        if self._written.startswith(self._sent):
-            new = self._written[len(self._sent) :]
-            self._sent = self._written
-            if new:
-                yield self._chunk({"content": new})
-        elif not self._sent.startswith(self._written):
+    def _more(self, news: str) -> Iterator[bytes]:
+        if news:
+            yield self._chunks.of({"content": news})
+        if self._report.is_rewritten:
             yield self.end(REWRITTEN)
 
     def _of_completion(self, done: RunCompleted) -> Iterator[bytes]:
-        if self._sent.rstrip() == done.report.rstrip():
-            self._written = self._sent
-        yield from self._of_report()
+        yield from self._more(self._report.finish(done.report))
         if self.is_done:
             return
-        if self._sent != self._written:  # the report is a mere beginning of what was sent
-            yield self.end(REWRITTEN)
-            return
         if done.citations:
-            yield self._chunk({"annotations": annotations(done.citations)})
-        yield self._chunk({}, finish_reason=finish_reason(self._finish_reason))
-        if self._has_usage:
-            yield self._start + b'],"usage":' + orjson.dumps(usage_object(done.usage)) + b"}\n\n"
+            yield self._chunks.of({"annotations": annotations(done.citations)})
         self.is_done = True
-        yield DONE
-
-    def _chunk(self, delta: dict[str, JsonValue], finish_reason: str | None = None) -> bytes:
-        choice = b'{"index":0,"delta":%b,"logprobs":null,"finish_reason":%b}' % (
-            orjson.dumps(delta),
-            orjson.dumps(finish_reason),
-        )
-        return b"".join((self._start, choice, b"]", self._usage_field, b"}\n\n"))
+        yield self._chunks.end(self._finish_reason, done.usage)
 
 
 class ChatAnswer:
@@ -241,11 +186,6 @@ class ChatAnswer:
                 pass
 
 
-def finish_reason(last: FinishReason) -> str:
-    """OpenAI's word for how the report's turn ended."""
-    return last if last in ("length", "content_filter") else "stop"
-
-
 def annotations(citations: Sequence[Citation]) -> list[JsonValue]:
     """The citations as OpenAI's `url_citation` annotations; a local document's id stands in for a URL."""
     return [
@@ -262,18 +202,3 @@ def annotations(citations: Sequence[Citation]) -> list[JsonValue]:
         }
         for citation in citations
     ]
-
-
-def usage_object(usage: Usage) -> dict[str, JsonValue]:
-    """Tokens in OpenAI's words."""
-    return {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-    }
-
-
-def _data(value: object) -> bytes:
-    return b"data: " + orjson.dumps(value) + b"\n\n"

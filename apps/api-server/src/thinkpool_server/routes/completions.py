@@ -1,0 +1,123 @@
+"""A run as the completion of a request that waits for it: what OpenAI's routes for chats have in common."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import orjson
+from fastapi import Request
+from starlette.responses import Response
+from thinkpool_pipeline.errors import ShuttingDown, UnknownRun
+from thinkpool_pipeline.events import StoredEvent
+
+from thinkpool_server.error_responses import Failure, failure_of, respond, run_failure
+from thinkpool_server.errors import StoreUnavailable
+from thinkpool_server.event_stream import EventStream
+from thinkpool_server.projections.chat import ChatAnswer
+from thinkpool_server.projections.chat_chunks import CUT, GONE, ChatFailure, ChatHead
+from thinkpool_server.protocols import RunReader, Runtime
+from thinkpool_server.routes.dependencies import RUN_ID_HEADER
+from thinkpool_server.runs import RunRecord
+from thinkpool_server.schemas import ChatRequest
+
+_CLIENT_LEFT = 499  # nginx's; nobody receives it, but the log and the metrics do
+
+
+class CompletionStream(Protocol):
+    """A streamed completion: bytes out for events in."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing may follow."""
+        ...
+
+    def begin(self) -> bytes:
+        """What is sent on acceptance."""
+        ...
+
+    def project(self, batch: Sequence[StoredEvent]) -> bytes:
+        """What these events are in the dialect's words; may be empty."""
+        ...
+
+    def end(self, failure: ChatFailure) -> bytes:
+        """The last bytes of a stream whose run has not ended."""
+        ...
+
+
+def chat_head(runtime: Runtime, record: RunRecord) -> ChatHead:
+    """What every piece of the run's completion repeats."""
+    return ChatHead(
+        run_id=record.run_id,
+        model=record.question.model or runtime.model_names[0],
+        created=int(record.created_at),
+    )
+
+
+def has_usage(body: ChatRequest) -> bool:
+    """Whether the stream is to end with what it used."""
+    return body.stream_options is not None and body.stream_options.include_usage
+
+
+def stream_completion(
+    runtime: Runtime, record: RunRecord, stream: CompletionStream, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The run as it goes, in the words of this stream."""
+
+    def conclude(reader: RunReader) -> bytes:
+        if stream.is_done:
+            return b""
+        return stream.end(CUT if reader.is_cut else GONE)
+
+    return EventStream(
+        runtime.service.follow(record),
+        settings=runtime.settings,
+        render=stream.project,
+        conclude=conclude,
+        first=stream.begin(),
+        headers={RUN_ID_HEADER: record.run_id, **(headers or {})},
+    )
+
+
+async def whole_completion(request: Request, runtime: Runtime, record: RunRecord, answer: ChatAnswer) -> Response:
+    """The run's answer once there is one, or why there is none."""
+    reader = runtime.service.follow(record)
+    if not await _gather(request, reader, answer):
+        return Response(status_code=_CLIENT_LEFT)
+    headers = {RUN_ID_HEADER: record.run_id}
+    if answer.is_complete:
+        return Response(orjson.dumps(answer.body()), headers=headers, media_type="application/json")
+    response = respond(request.url.path, _failure(reader, answer))
+    response.headers.update(headers)
+    return response
+
+
+def _failure(reader: RunReader, answer: ChatAnswer) -> Failure:
+    if answer.failure is not None:
+        return run_failure(answer.failure.code, answer.failure.message)
+    return failure_of(ShuttingDown() if reader.is_cut else UnknownRun())
+
+
+async def _gather(request: Request, reader: RunReader, answer: ChatAnswer) -> bool:
+    """Reads the run to its end; False when the client left before."""
+    failure: StoreUnavailable | None = None
+
+    async def stop_when_client_leaves(patience: asyncio.Timeout) -> None:
+        message = {"type": ""}
+        while message["type"] != "http.disconnect":
+            message = await request.receive()
+        patience.reschedule(asyncio.get_running_loop().time())
+
+    try:
+        async with reader, asyncio.timeout(None) as patience, asyncio.TaskGroup() as group:
+            watcher = group.create_task(stop_when_client_leaves(patience))
+            try:
+                async for batch in reader:
+                    answer.add(batch)
+            except StoreUnavailable as error:  # carried out of the task group, which would wrap it
+                failure = error
+            watcher.cancel()
+    except TimeoutError:
+        return False
+    if failure is not None:
+        raise failure
+    return True
