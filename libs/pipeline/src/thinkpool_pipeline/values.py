@@ -219,6 +219,20 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JsonFormat:
+    """The form of an answer that is JSON and nothing else; `json_answers` checks it."""
+
+    schema: JsonObject | None = None
+    """A JSON Schema (draft 2020-12) that `json_answers.check_schema` took; None for any JSON object."""
+    name: str = ""
+    """What the client calls it."""
+    description: str = ""
+    """What the client says of it, for the model."""
+    is_strict: bool = False
+    """Whether the client asked for strictness; every answer is checked either way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """What is asked, by whom it does not say."""
 
@@ -230,6 +244,8 @@ class Question:
     sampling: Sampling = field(default_factory=Sampling)
     output: OutputKind = "report"
     files: tuple[InputFile, ...] = ()
+    json_format: JsonFormat | None = None
+    """The form of the answer where it is to be JSON alone; None for Markdown. Only with `output` `report`."""
 
     @property
     def text(self) -> str:
@@ -248,6 +264,8 @@ class ModelRequest:
     model: str = ""
     """The model asked for; empty for the client's default."""
     sampling: Sampling = field(default_factory=Sampling)
+    json_format: JsonFormat | None = None
+    """The form of the reply where it is to be JSON alone, as the messages say, too."""
     run_id: RunId = RunId("")
     step: StepName = StepName("")
     """Run and step name the call: its Idempotency-Key upstream is `{run_id}/{step}`."""
