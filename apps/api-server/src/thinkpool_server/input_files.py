@@ -61,18 +61,18 @@ class _Content:
 
 
 def input_files(
-    listed: Sequence[RequestFile], messages: Sequence[RequestMessage], *, max_bytes: int
+    listed: Sequence[RequestFile], messages: Sequence[RequestMessage], *, max_bytes: int, place: str = "messages"
 ) -> tuple[InputFile, ...]:
     """The files of a request, from its list and from its messages, in that order; the same one twice is one.
 
-    `max_bytes` is what they may have in all; 0 allows none.
+    `max_bytes` is what they may have in all; 0 allows none. `place` is what the body calls its messages.
 
     Raises:
         InvalidField: one of them cannot be had.
         InputTooLarge: they are too large together.
 
     """
-    given = list(dict.fromkeys([*_from_list(listed), *_from_messages(messages)]))
+    given = list(dict.fromkeys([*_from_list(listed), *_from_messages(messages, place)]))
     if given and not max_bytes:
         raise InvalidField(given[0].field, "This server takes no files.")
     if len(given) > MAX_INPUT_FILES:
@@ -104,10 +104,10 @@ def _from_list(listed: Sequence[RequestFile]) -> list[_GivenFile]:
     ]
 
 
-def _from_messages(messages: Sequence[RequestMessage]) -> list[_GivenFile]:
+def _from_messages(messages: Sequence[RequestMessage], place: str) -> list[_GivenFile]:
     return [
         _GivenFile(
-            field=f"messages.{number}.content.{part.place}",
+            field=f"{place}.{number}.content.{part.place}",
             data_name="file_data",
             filename=part.filename,
             data=part.file_data,

@@ -379,6 +379,7 @@ def _new_record(run_id: RunId, submission: Submission) -> RunRecord:
         epoch=0,
         last_seq=Seq(0),
         files=file_facts(submission.question.files),
+        echo=submission.echo,
     )
 
 

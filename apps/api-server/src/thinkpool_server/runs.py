@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NewType
 
-from thinkpool_pipeline.values import InputFile, Question, RunId, Seq
+from pydantic import JsonValue
+from thinkpool_pipeline.values import InputFile, JsonObject, Question, RunId, Seq
 
 Tenant = NewType("Tenant", str)
 """Whose run it is: the name of an API key, or `default` when the server is open."""
 
 RunStatus = Literal["queued", "running", "completed", "failed", "cancelled"]
-Origin = Literal["research", "chat"]
+Origin = Literal["research", "chat", "responses"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,8 @@ class Submission:
     is_foreground: bool = False
     """Whether the run is cancelled, after the grace, once nobody reads it."""
     metadata: dict[str, str] = field(default_factory=dict[str, str])
+    echo: JsonObject = field(default_factory=dict[str, JsonValue])
+    """Of the request, what its dialect gives back with the answer as it was said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,8 @@ class RunRecord:
     is_cancel_requested: bool = False
     files: tuple[FileFacts, ...] = ()
     """Of the files that came with the question."""
+    echo: JsonObject = field(default_factory=dict[str, JsonValue])
+    """As in `Submission`."""
 
     @property
     def is_ended(self) -> bool:

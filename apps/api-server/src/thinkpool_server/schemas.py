@@ -56,7 +56,7 @@ def _message_content(value: object) -> dict[str, object]:
     files: list[dict[str, object]] = []
     for number, part in enumerate(cast("list[object]", value)):
         match part:
-            case {"type": "text" | "input_text", "text": str(text)}:
+            case {"type": "text" | "input_text" | "output_text", "text": str(text)}:
                 texts.append(text)
             case {"type": "input_file", "filename": str(), "file_data": str()}:
                 files.append({**cast("dict[str, object]", part), "place": str(number)})

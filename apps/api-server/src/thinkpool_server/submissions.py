@@ -58,13 +58,13 @@ def research_submission(body: ResearchRequest, asker: Asker) -> Submission:
     if body.query is not None:
         messages = (Message(role="user", content=_checked_question(body.query, "query")),)
     else:
-        messages = _conversation(body.messages or [])
-    _check_size(messages, "messages" if body.query is None else "query", asker)
+        messages = conversation(body.messages or [])
+    check_size(messages, "messages" if body.query is None else "query", asker)
     return Submission(
         tenant=asker.tenant,
         question=Question(
             messages=messages,
-            model=_checked_model(body.model, asker),
+            model=checked_model(body.model, asker),
             budget=_checked_budget(body.budget, asker.budget),
             sampling=Sampling(
                 temperature=body.temperature,
@@ -92,8 +92,8 @@ def chat_submission(body: ChatRequest, asker: Asker) -> Submission:
     _refuse_unsupported(body)
     if body.max_tokens is not None and body.max_completion_tokens not in (None, body.max_tokens):
         raise InvalidField("max_tokens", "Give either max_tokens or max_completion_tokens.")
-    messages = _conversation(body.messages)
-    _check_size(messages, "messages", asker)
+    messages = conversation(body.messages)
+    check_size(messages, "messages", asker)
     metadata = dict(body.metadata or {})
     if body.user is not None:
         metadata.setdefault("user", body.user)
@@ -101,7 +101,7 @@ def chat_submission(body: ChatRequest, asker: Asker) -> Submission:
         tenant=asker.tenant,
         question=Question(
             messages=messages,
-            model=_checked_model(body.model, asker),
+            model=checked_model(body.model, asker),
             budget=asker.budget,
             sampling=Sampling(
                 temperature=body.temperature,
@@ -127,12 +127,17 @@ def _refuse_unsupported(body: ChatRequest) -> None:
             raise UnsupportedField(shown, f"The field {shown} is not supported by this server with this value.")
 
 
-def _conversation(messages: Sequence[RequestMessage]) -> tuple[Message, ...]:
-    """The messages up to the last user's, which is the question; empty ones of others left out."""
+def conversation(messages: Sequence[RequestMessage], place: str = "messages") -> tuple[Message, ...]:
+    """The messages up to the last user's, which is the question; empty ones of others left out.
+
+    Raises:
+        InvalidField: there is no question in them; `place` is what the body calls them.
+
+    """
     last = max((index for index, message in enumerate(messages) if message.role == "user"), default=None)
     if last is None:
-        raise InvalidField("messages", "There should be a message with the role user: it is the question.")
-    question = _checked_question(messages[last].content.text, f"messages.{last}.content")
+        raise InvalidField(place, "There should be a message with the role user: it is the question.")
+    question = _checked_question(messages[last].content.text, f"{place}.{last}.content")
     history = tuple(
         Message(role=_role(message), content=message.content.text)
         for message in messages[:last]
@@ -141,8 +146,13 @@ def _conversation(messages: Sequence[RequestMessage]) -> tuple[Message, ...]:
     return (*history, Message(role="user", content=question))
 
 
-def _check_size(messages: Sequence[Message], place: str, asker: Asker) -> None:
-    """Bodies may be longer where files are allowed; what is not in a file may not."""
+def check_size(messages: Sequence[Message], place: str, asker: Asker) -> None:
+    """Bodies may be longer where files are allowed; what is not in a file may not.
+
+    Raises:
+        InputTooLarge: it is.
+
+    """
     if sum(len(message.content.encode("utf-8", "replace")) for message in messages) > asker.max_text_bytes:
         raise InputTooLarge(place, f"Without its files, a question may have {asker.max_text_bytes} bytes.")
 
@@ -157,7 +167,13 @@ def _checked_question(text: str, field: str) -> str:
     return text
 
 
-def _checked_model(name: str | None, asker: Asker) -> str:
+def checked_model(name: str | None, asker: Asker) -> str:
+    """The model's name, or nothing for the default.
+
+    Raises:
+        UnknownModel: there is none of that name.
+
+    """
     if name and name not in asker.model_names:
         raise UnknownModel("model", f"There is no such model here; there is: {', '.join(asker.model_names)}.")
     return name or ""

@@ -21,7 +21,17 @@ from thinkpool_pipeline.events import (
 )
 from thinkpool_pipeline.protocols import Outcome
 from thinkpool_pipeline.testing.conformance import check_journal
-from thinkpool_pipeline.values import InputFile, Message, Question, RunId, Seq, StepName, Usage
+from thinkpool_pipeline.values import (
+    InputFile,
+    JsonObject,
+    Message,
+    Question,
+    RunId,
+    Seq,
+    StepName,
+    ToolAllowance,
+    Usage,
+)
 from thinkpool_server.errors import RunSuspended, StoreUnavailable
 from thinkpool_server.event_log import Claim, EventLog, SqliteStore
 from thinkpool_server.event_log.store import Creation, Store, StoredRun
@@ -99,6 +109,24 @@ async def collect(log: EventLog, after: int = 0) -> list[StoredEvent]:
 async def texts(log: EventLog) -> list[RunEvent]:
     await log.flush()
     return [stored.event() for stored in await log.read_all(RUN)]
+
+
+@pytest.mark.parametrize("echo", [{}, {"instructions": "Brief.\ud800", "tools": [{"type": "mcp"}], "first": 2}])
+async def test_what_is_given_back_of_a_request_and_the_tools_it_allows_are_kept(
+    log: EventLog, echo: JsonObject
+) -> None:
+    run = stored_run()
+    allowance = ToolAllowance(names=("a",), servers={"s": None, "t": ("x", "y")})
+    question = replace(run.record.question, tools=allowance)
+    await log.create(replace(run, record=replace(run.record, question=question, echo=echo)), QUEUED)
+    claim = await log.claim(RUN)
+    found = await log.get(RUN)
+    assert claim is not None
+    assert found is not None
+    for record in (claim.record, found.record):  # whoever works on it, and whoever reads it
+        assert record.question.tools == allowance
+        assert type(record.question) is Question
+        assert record.echo == ({**echo, "instructions": "Brief.\ufffd"} if echo else {})
 
 
 async def test_a_created_run_is_read_back_as_it_was_stored(log: EventLog) -> None:

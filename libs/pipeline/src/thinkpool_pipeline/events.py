@@ -127,6 +127,10 @@ class ToolStarted:
     arguments: JsonObject
     attempt: int
     """From 1; more than 1 when the call was torn by a restart."""
+    server: str = ""
+    """The MCP server that the tool is from; empty for the deployment's own, and for tools that do not exist."""
+    remote_name: str = ""
+    """What that server calls the tool."""
     within: Within = None
 
 

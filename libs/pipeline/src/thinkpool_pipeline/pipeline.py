@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 
 from thinkpool_pipeline.errors import ModelRefused
-from thinkpool_pipeline.loop import LoopParts, LoopSettings, ResearchLoop
+from thinkpool_pipeline.loop import AllowedTools, LoopParts, LoopSettings, ResearchLoop
 from thinkpool_pipeline.protocols import Clock, Journal, Model, ToolManager
 from thinkpool_pipeline.values import Answer, Question
 
@@ -63,7 +63,8 @@ class ResearchPipeline:
         model = self._models.get(question.model or self._default_model)
         if model is None:
             raise ModelRefused("There is no such model here.")
-        parts = LoopParts(model=model, tools=self._tools, settings=self._settings, clock=self._clock, today=self._today)
+        tools = self._tools if question.tools is None else AllowedTools(self._tools, question.tools)
+        parts = LoopParts(model=model, tools=tools, settings=self._settings, clock=self._clock, today=self._today)
         try:
             return await ResearchLoop(question, journal, parts).run()
         finally:

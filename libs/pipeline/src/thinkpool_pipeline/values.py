@@ -233,6 +233,28 @@ class JsonFormat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolAllowance:
+    """Which of a deployment's tools a run may use, where that is not all of them."""
+
+    names: tuple[str, ...] = ()
+    """Of the deployment's own tools."""
+    servers: dict[str, tuple[str, ...] | None] = field(default_factory=dict[str, tuple[str, ...] | None])
+    """MCP servers by name, each with those of its tools that may be used, as it calls them; None for all of them."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the run may use no tool at all."""
+        return not self.names and not self.servers
+
+    def allows(self, spec: ToolSpec) -> bool:
+        """Whether the run may use this tool."""
+        if not spec.server:
+            return spec.name in self.names
+        remote_names = self.servers.get(spec.server, ())
+        return remote_names is None or spec.remote_name in remote_names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """What is asked, by whom it does not say."""
 
@@ -246,6 +268,8 @@ class Question:
     files: tuple[InputFile, ...] = ()
     json_format: JsonFormat | None = None
     """The form of the answer where it is to be JSON alone; None for Markdown. Only with `output` `report`."""
+    tools: ToolAllowance | None = None
+    """The tools that may be used; None for all."""
 
     @property
     def text(self) -> str:

@@ -1,12 +1,13 @@
 """A run's row: the columns that both databases have, and the value they stand for."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 import orjson
+from pydantic import JsonValue
 from thinkpool_pipeline.codec import from_json, to_json
-from thinkpool_pipeline.values import InputFile, Question
+from thinkpool_pipeline.values import InputFile, JsonObject, Question
 
 from thinkpool_server.event_log.store import StoredRun
 from thinkpool_server.runs import FileFacts, RunRecord
@@ -30,6 +31,16 @@ COLUMNS: Final = (
     "cancelled_by",
 )
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StoredQuestion(Question):
+    """A question as its column has it: with what its dialect gives back of the request."""
+
+    echo: JsonObject = field(default_factory=dict[str, JsonValue])
+
+
+_QUESTION_FIELDS: Final = tuple(field.name for field in fields(Question))
+
 _Facts = tuple[FileFacts, ...]
 _Files = tuple[InputFile, ...]
 
@@ -46,7 +57,7 @@ def to_row(run: StoredRun) -> tuple[str | int | float | bytes | None, ...]:
         run.arrival,
         record.is_foreground,
         run.fingerprint,
-        to_json(replace(record.question, files=())),
+        to_json(_stored(replace(record.question, files=()), record.echo)),
         orjson.dumps(record.metadata),
         record.created_at,
         record.started_at,
@@ -59,13 +70,20 @@ def to_row(run: StoredRun) -> tuple[str | int | float | bytes | None, ...]:
 
 def from_row(row: Sequence[Any]) -> StoredRun:
     """The run of these columns, without its files."""
-    fields = dict(zip(COLUMNS, row, strict=True))
-    arrival, fingerprint, cancelled_by = fields.pop("arrival"), fields.pop("fingerprint"), fields.pop("cancelled_by")
-    fields["question"] = from_json(Question, fields["question"])
-    fields["metadata"] = orjson.loads(fields["metadata"])
-    fields["is_foreground"] = bool(fields["is_foreground"])
-    record = RunRecord(**fields, is_cancel_requested=cancelled_by is not None)
+    columns = dict(zip(COLUMNS, row, strict=True))
+    arrival, fingerprint, cancelled_by = columns.pop("arrival"), columns.pop("fingerprint"), columns.pop("cancelled_by")
+    stored = from_json(_StoredQuestion, columns["question"])
+    columns["question"] = Question(**{name: getattr(stored, name) for name in _QUESTION_FIELDS})
+    columns["metadata"] = orjson.loads(columns["metadata"])
+    columns["is_foreground"] = bool(columns["is_foreground"])
+    record = RunRecord(**columns, echo=stored.echo, is_cancel_requested=cancelled_by is not None)
     return StoredRun(record=record, arrival=arrival, fingerprint=fingerprint, cancelled_by=cancelled_by)
+
+
+def _stored(question: Question, echo: JsonObject) -> Question:
+    if not echo:
+        return question
+    return _StoredQuestion(**{name: getattr(question, name) for name in _QUESTION_FIELDS}, echo=echo)
 
 
 def with_facts(run: StoredRun, facts: bytes | None) -> StoredRun:

@@ -1,6 +1,5 @@
 """A run as the completion of a request that waits for it: what OpenAI's routes for chats have in common."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -11,16 +10,14 @@ from thinkpool_pipeline.errors import ShuttingDown, UnknownRun
 from thinkpool_pipeline.events import StoredEvent
 
 from thinkpool_server.error_responses import Failure, failure_of, respond, run_failure
-from thinkpool_server.errors import StoreUnavailable
 from thinkpool_server.event_stream import EventStream
 from thinkpool_server.projections.chat import ChatAnswer
 from thinkpool_server.projections.chat_chunks import CUT, GONE, ChatFailure, ChatHead
 from thinkpool_server.protocols import RunReader, Runtime
 from thinkpool_server.routes.dependencies import RUN_ID_HEADER
+from thinkpool_server.routes.whole_answers import CLIENT_LEFT, gathered
 from thinkpool_server.runs import RunRecord
 from thinkpool_server.schemas import ChatRequest
-
-_CLIENT_LEFT = 499  # nginx's; nobody receives it, but the log and the metrics do
 
 
 class CompletionStream(Protocol):
@@ -81,8 +78,8 @@ def stream_completion(
 async def whole_completion(request: Request, runtime: Runtime, record: RunRecord, answer: ChatAnswer) -> Response:
     """The run's answer once there is one, or why there is none."""
     reader = runtime.service.follow(record)
-    if not await _gather(request, reader, answer):
-        return Response(status_code=_CLIENT_LEFT)
+    if not await gathered(request, reader, answer):
+        return Response(status_code=CLIENT_LEFT)
     headers = {RUN_ID_HEADER: record.run_id}
     if answer.is_complete:
         return Response(orjson.dumps(answer.body()), headers=headers, media_type="application/json")
@@ -95,29 +92,3 @@ def _failure(reader: RunReader, answer: ChatAnswer) -> Failure:
     if answer.failure is not None:
         return run_failure(answer.failure.code, answer.failure.message)
     return failure_of(ShuttingDown() if reader.is_cut else UnknownRun())
-
-
-async def _gather(request: Request, reader: RunReader, answer: ChatAnswer) -> bool:
-    """Reads the run to its end; False when the client left before."""
-    failure: StoreUnavailable | None = None
-
-    async def stop_when_client_leaves(patience: asyncio.Timeout) -> None:
-        message = {"type": ""}
-        while message["type"] != "http.disconnect":
-            message = await request.receive()
-        patience.reschedule(asyncio.get_running_loop().time())
-
-    try:
-        async with reader, asyncio.timeout(None) as patience, asyncio.TaskGroup() as group:
-            watcher = group.create_task(stop_when_client_leaves(patience))
-            try:
-                async for batch in reader:
-                    answer.add(batch)
-            except StoreUnavailable as error:  # carried out of the task group, which would wrap it
-                failure = error
-            watcher.cancel()
-    except TimeoutError:
-        return False
-    if failure is not None:
-        raise failure
-    return True

@@ -128,6 +128,7 @@ class MemoryRunService:
                 epoch=0,
                 last_seq=BEFORE_FIRST,
                 files=file_facts(submission.question.files),
+                echo=submission.echo,
             )
         )
         self.append(run_id, *self.script)

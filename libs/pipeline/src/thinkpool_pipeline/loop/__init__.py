@@ -1,4 +1,5 @@
+from thinkpool_pipeline.loop.allowed_tools import AllowedTools
 from thinkpool_pipeline.loop.research_loop import ResearchLoop
 from thinkpool_pipeline.loop.settings import LoopParts, LoopSettings
 
-__all__ = ["LoopParts", "LoopSettings", "ResearchLoop"]
+__all__ = ["AllowedTools", "LoopParts", "LoopSettings", "ResearchLoop"]

@@ -41,7 +41,7 @@ class Research:
         )
         self.turns = 0
         """Turns of the model so far."""
-        self._has_subtopics = settings.subtopic_share > 0 and run.within is None
+        self._has_subtopics = settings.subtopic_share > 0 and run.within is None and self._may_use_tools()
         self._calls = ToolCalls(run, self.conversation.is_shown, self._subtopic if self._has_subtopics else None)
         self._report_prompt = report_prompt(question)
         self._fruitless_turns = 0
@@ -64,6 +64,8 @@ class Research:
         """
         for turn in sorted(self._run.journal.torn.turns):
             self._run.journal.emit(TurnRetracted(turn=turn, reason="restarted"))
+        if not self._may_use_tools():
+            return "finished"
         try:
             while True:
                 stop_reason = await self.step()
@@ -108,6 +110,9 @@ class Research:
     def _tools(self) -> tuple[ToolSpec, ...]:
         tools = tuple(self._run.parts.tools.specs())
         return (*tools, subtopic.SPEC) if self._has_subtopics else tools
+
+    def _may_use_tools(self) -> bool:
+        return self._run.question.tools is None or not self._run.question.tools.is_empty
 
     async def _turn(self, turn: int, tools: tuple[ToolSpec, ...]) -> ModelReply:
         meter, has_run = self._run.meter, False

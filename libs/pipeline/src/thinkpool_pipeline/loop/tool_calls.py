@@ -51,6 +51,8 @@ class _Planned:
     answer: ToolResult | None
     """What the model is told instead of making the call."""
     key: str | None
+    spec: ToolSpec | None
+    """None for a tool that does not exist."""
     is_alone: bool
     is_outward: bool
 
@@ -146,7 +148,9 @@ class ToolCalls:
                 self._earlier[key] = _Earlier(step)
         is_alone = spec is not None and not spec.is_parallel_safe
         is_outward = spec is not None and spec.is_outward
-        return _Planned(call=call, step=step, answer=answer, key=key, is_alone=is_alone, is_outward=is_outward)
+        return _Planned(
+            call=call, step=step, answer=answer, key=key, spec=spec, is_alone=is_alone, is_outward=is_outward
+        )
 
     def _repeated(self, call: ToolCall, key: str) -> ToolResult | None:
         earlier = self._earlier.get(key)
@@ -207,14 +211,14 @@ class ToolCalls:
     async def _made(self, turn: int, item: _Planned) -> "_Made":
         call = item.call
         if item.answer is not None:
-            self._say_started(turn, call)
+            self._say_started(turn, item)
             return _Made(replace(item.answer, usage=Usage(), tool_calls=0))
         if item.is_outward and self._run.private.is_in(call.arguments):
-            self._say_started(turn, call)
+            self._say_started(turn, item)
             return _Made(_told(call, LeakRefused.code, f"{LeakRefused()} Hint: ask in words of your own."))
         try:
             if self._research_subtopic is not None and call.name == subtopic.SPEC.name:
-                self._say_started(turn, call)
+                self._say_started(turn, item)
                 return _Made(await self._research_subtopic(item.step, call))
             output = await self._output(turn, item)
         except ToolError as error:
@@ -232,14 +236,14 @@ class ToolCalls:
         is_started = False
         try:
             async with scope, run.slots:
-                self._say_started(turn, item.call)
+                self._say_started(turn, item)
                 is_started = True
                 return await self._call_in_time(item)
         except TimeoutError as error:
             if not scope.expired():
                 raise
             if not is_started:
-                self._say_started(turn, item.call)
+                self._say_started(turn, item)
             raise run.meter.out_of_time() from error
 
     async def _call_in_time(self, item: _Planned) -> ToolOutput:
@@ -268,10 +272,18 @@ class ToolCalls:
             usage=output.usage,
         )
 
-    def _say_started(self, turn: int, call: ToolCall) -> None:
-        attempt = 2 if call.call_id in self._run.journal.torn.calls else 1
+    def _say_started(self, turn: int, item: _Planned) -> None:
+        call, spec = item.call, item.spec
         self._run.journal.emit(
-            ToolStarted(turn=turn, call_id=call.call_id, name=call.name, arguments=call.arguments, attempt=attempt)
+            ToolStarted(
+                turn=turn,
+                call_id=call.call_id,
+                name=call.name,
+                arguments=call.arguments,
+                attempt=2 if call.call_id in self._run.journal.torn.calls else 1,
+                server=spec.server if spec else "",
+                remote_name=spec.remote_name if spec else "",
+            )
         )
 
     def _context(self, item: _Planned) -> CallContext:
