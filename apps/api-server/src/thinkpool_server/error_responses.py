@@ -36,7 +36,7 @@ from thinkpool_server.errors import (
     UnknownModel,
 )
 
-OPENAI_PREFIXES = ("/v1/chat/", "/v1/models", "/v1/responses")
+OPENAI_PREFIXES = ("/v1/chat/", "/v2/chat/", "/v1/models", "/v1/responses")
 """Paths that answer as OpenAI does."""
 
 RUN_FAILED_STATUS = HTTPStatus.FAILED_DEPENDENCY

@@ -19,7 +19,13 @@ MAX_HEADER_BYTES = 16_384
 MAX_TARGET_BYTES = 8_192
 """A request's path and query."""
 
-FILE_ROUTES = ("/v1/research", "/v1/chat/completions", "/v1/responses")
+FILE_ROUTES = (
+    "/v1/research",
+    "/v1/research/ui-stream",
+    "/v1/chat/completions",
+    "/v2/chat/completions",
+    "/v1/responses",
+)
 """What takes files in its body."""
 
 LONG_BODIES_AT_ONCE = 8

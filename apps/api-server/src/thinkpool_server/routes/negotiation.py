@@ -1,6 +1,9 @@
-"""What a client would rather have. Source: RFC 9110, section 12.5.1."""
+"""What a client would rather have. Source: RFC 9110, sections 12.5.1 and 12.5.4."""
 
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+LanguageT = TypeVar("LanguageT", bound=str)
 
 
 def preferred(accept: str, offers: Sequence[str]) -> str:
@@ -12,6 +15,15 @@ def preferred(accept: str, offers: Sequence[str]) -> str:
         return next((weights[name] for name in (offer, f"{kind}/*", "*/*") if name in weights), 0.0)
 
     return max(offers, key=weight)
+
+
+def preferred_language(accept_language: str, offers: Sequence[LanguageT]) -> LanguageT:
+    """The offered language that this `Accept-Language` header likes best, in any region's form; else the first."""
+    weights: dict[str, float] = {}
+    for name, weight in _weights(accept_language):
+        language = name.partition("-")[0]
+        weights[language] = max(weight, weights.get(language, 0.0))
+    return max(offers, key=lambda offer: weights.get(offer, weights.get("*", 0.0)))
 
 
 def _weights(accept: str) -> Iterator[tuple[str, float]]:
