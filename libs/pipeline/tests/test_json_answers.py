@@ -147,6 +147,7 @@ UNUSABLE: list[tuple[dict[str, Any], str]] = [
     ({"dependentRequired": {"a": "b"}}, "dependentRequired"),
     ({"const": 2**70}, "64 bits"),
     ({"title": "\ud800"}, "JSON"),
+    ({"title": "\0"}, "NUL"),
     ({"$id": "http://a.example/"}, r"\$id"),
     ({"unevaluatedProperties": False}, "unevaluatedProperties"),
     ({"$dynamicRef": "#a"}, r"\$dynamicRef"),

@@ -4,9 +4,11 @@ Unknown fields are refused by name on native routes; on OpenAI's they are kept, 
 they ask for what happens anyway.
 """
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from thinkpool_server.effort import Effort
 
 MAX_MESSAGES = 1_000
 """Messages of one request."""
@@ -150,6 +152,29 @@ class ResearchRequest(_Body):
     """Whether the answer is the event stream, as with `Accept: text/event-stream`."""
 
 
+class JsonSchemaFormat(BaseModel):
+    """OpenAI's `json_schema`: a form that answers are to fit.
+
+    Source: https://platform.openai.com/docs/guides/structured-outputs
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    description: Annotated[Text, Field(max_length=1_000)] | None = None
+    schema_: Annotated[dict[str, Any], Field(alias="schema")] = {}
+    strict: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    """OpenAI's `response_format`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchemaFormat | None = None
+
+
 class StreamOptions(BaseModel):
     """OpenAI's `stream_options`."""
 
@@ -179,5 +204,9 @@ class ChatRequest(BaseModel):
     metadata: Metadata | None = None
     user: Annotated[Text, Field(max_length=512)] | None = None
     n: Literal[1] | None = None
+    response_format: ResponseFormat | None = None
+    reasoning_effort: Effort | None = None
+    safety_identifier: Annotated[Text, Field(max_length=512)] | None = None
+    prompt_cache_key: Annotated[Text, Field(max_length=512)] | None = None
     output: Literal["report", "answer"] = "report"
     """Not OpenAI's: as in `ResearchRequest`."""

@@ -4,12 +4,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from thinkpool_pipeline.values import Budget, Message, Question, Role, Sampling
+from thinkpool_pipeline.json_answers import SchemaRefused, check_schema
+from thinkpool_pipeline.values import Budget, JsonFormat, Message, Question, Role, Sampling
 
+from thinkpool_server.effort import budget_for
 from thinkpool_server.errors import InputTooLarge, InvalidField, UnknownModel, UnsupportedField
 from thinkpool_server.input_files import input_files
 from thinkpool_server.runs import Submission, Tenant
 from thinkpool_server.schemas import ChatRequest, RequestBudget, RequestMessage, ResearchRequest
+
+BUILTIN_MODEL = "builtin"
+"""The researcher that is no language model."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -22,11 +27,12 @@ _HARMLESS: Mapping[str, tuple[object, ...]] = {
     "modalities": (["text"],),
     "parallel_tool_calls": (True, False),
     "presence_penalty": (0, 0.0),
-    "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
     "store": (False,),
     "tool_choice": ("none", "auto"),
     "tools": ([],),
+    "verbosity": ("medium",),
+    "web_search_options": ({},),
 }
 """Fields of OpenAI's that change nothing here, with the values of which that is true."""
 
@@ -97,12 +103,14 @@ def chat_submission(body: ChatRequest, asker: Asker) -> Submission:
     metadata = dict(body.metadata or {})
     if body.user is not None:
         metadata.setdefault("user", body.user)
+    if body.safety_identifier is not None:
+        metadata.setdefault("safety_identifier", body.safety_identifier)
     return Submission(
         tenant=asker.tenant,
         question=Question(
             messages=messages,
             model=checked_model(body.model, asker),
-            budget=asker.budget,
+            budget=budget_for(body.reasoning_effort, asker.budget),
             sampling=Sampling(
                 temperature=body.temperature,
                 top_p=body.top_p,
@@ -111,6 +119,7 @@ def chat_submission(body: ChatRequest, asker: Asker) -> Submission:
                 stop=tuple(body.stop or ()),
             ),
             output=body.output,
+            json_format=_chat_format(body, asker),
             files=input_files((), body.messages, max_bytes=asker.max_input_file_bytes),
         ),
         origin="chat",
@@ -118,6 +127,41 @@ def chat_submission(body: ChatRequest, asker: Asker) -> Submission:
         is_foreground=True,
         metadata=metadata,
     )
+
+
+def json_format(field: str, form: JsonFormat, model: str) -> JsonFormat:
+    """The form, as far as it can be had of this model; `field` is where its schema is in the body.
+
+    Raises:
+        InvalidField: the schema cannot be used, or the model writes to none.
+
+    """
+    if form.schema is None:
+        return form
+    if model == BUILTIN_MODEL:
+        raise UnsupportedField(field, "The builtin researcher writes JSON of its own form only: ask for json_object.")
+    try:
+        check_schema(form.schema)
+    except SchemaRefused as refusal:
+        raise InvalidField(field, str(refusal)) from None
+    return form
+
+
+def _chat_format(body: ChatRequest, asker: Asker) -> JsonFormat | None:
+    asked = body.response_format
+    if asked is None or asked.type == "text":
+        return None
+    if body.output != "report":
+        raise InvalidField("response_format", "An answer in a box is not JSON: leave out either field.")
+    if asked.type == "json_object":
+        return JsonFormat()
+    given = asked.json_schema
+    if given is None:
+        raise InvalidField("response_format.json_schema", "It should be given with this type.")
+    form = JsonFormat(
+        schema=given.schema_, name=given.name, description=given.description or "", is_strict=bool(given.strict)
+    )
+    return json_format("response_format.json_schema.schema", form, body.model or asker.model_names[0])
 
 
 def _refuse_unsupported(body: ChatRequest) -> None:

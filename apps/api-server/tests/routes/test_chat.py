@@ -5,9 +5,10 @@ from typing import Any
 import openai
 import pytest
 from openai import AsyncOpenAI
+from pydantic import BaseModel
 from thinkpool_pipeline.errors import QueueFull
-from thinkpool_pipeline.events import ReportDelta, RunCancelled, StoredEvent
-from thinkpool_pipeline.values import RunId, Seq
+from thinkpool_pipeline.events import ReportDelta, RunCancelled, RunCompleted, StoredEvent
+from thinkpool_pipeline.values import JsonFormat, RunId, Seq
 from thinkpool_server.errors import StoreUnavailable
 from thinkpool_server.protocols import BEFORE_FIRST
 from thinkpool_server.runs import RunRecord
@@ -116,10 +117,11 @@ async def test_what_is_asked_for_reaches_the_service() -> None:
     [
         {"n": 2},
         {"tools": [{"type": "function", "function": {"name": "f"}}]},
-        {"response_format": {"type": "json_object"}},
         {"logprobs": True},
         {"presence_penalty": 1},
-        {"reasoning_effort": "high"},
+        {"reasoning_effort": "utmost"},
+        {"verbosity": "low"},
+        {"store": True},
         {"temperature": 3},
         {"max_tokens": 5, "max_completion_tokens": 6},
         {"extra_body": {"made_up": 1}},
@@ -132,6 +134,88 @@ async def test_what_is_not_done_is_refused_by_name(fields: dict[str, object]) ->
     named = next(iter(fields.get("extra_body", fields)))
     assert refusal.value.param == named
     assert refusal.value.type == "invalid_request_error"
+
+
+FORM = {"name": "hill", "schema": {"type": "object", "required": ["height"]}, "strict": True, "description": "A hill."}
+
+
+async def test_the_form_and_the_effort_that_are_asked_for_reach_the_service() -> None:
+    async with served(MemoryRunService(completed_run()), max_turns=20) as http, sdk(http) as client:
+        for form in ({"type": "json_object"}, {"type": "json_schema", "json_schema": FORM}, {"type": "text"}):
+            await client.chat.completions.create(
+                model="org/other",
+                messages=ASKED,
+                response_format=form,
+                reasoning_effort="low",
+                safety_identifier="s1",
+                prompt_cache_key="p1",
+                verbosity="medium",
+                web_search_options={},
+            )
+        asked = http.service.submissions
+    assert [submission.question.json_format for submission in asked] == [
+        JsonFormat(),
+        JsonFormat(schema=FORM["schema"], name="hill", description="A hill.", is_strict=True),
+        None,
+    ]
+    assert {submission.question.budget.max_turns for submission in asked} == {5}
+    assert asked[0].metadata == {"safety_identifier": "s1"}
+
+
+async def test_an_answer_of_a_form_is_parsed_by_the_client() -> None:
+    class Hill(BaseModel):
+        height: int
+
+    report = RunCompleted(report='{"height": 94}', citations=(), usage=USAGE, stop_reason="finished")
+    async with served(MemoryRunService([*begun_run(), report])) as http, sdk(http) as client:
+        answer = await client.chat.completions.parse(model="org/other", messages=ASKED, response_format=Hill)
+        (submission,) = http.service.submissions
+    assert answer.choices[0].message.parsed == Hill(height=94)
+    assert submission.question.json_format is not None
+    assert submission.question.json_format.is_strict
+
+
+@pytest.mark.parametrize(
+    ("form", "param"),
+    [
+        ({"type": "grammar"}, "response_format.type"),
+        ({"type": "json_schema"}, "response_format.json_schema"),
+        ({"type": "json_object", "more": 1}, "response_format.more"),
+        ({"type": "json_schema", "json_schema": {"schema": {}}}, "response_format.json_schema.name"),
+        ({"type": "json_schema", "json_schema": {"name": "a b"}}, "response_format.json_schema.name"),
+        ({"type": "json_schema", "json_schema": {**FORM, "schema": []}}, "response_format.json_schema.schema"),
+        (
+            {"type": "json_schema", "json_schema": {**FORM, "schema": {"type": "SECRET"}}},
+            "response_format.json_schema.schema",
+        ),
+        (
+            {"type": "json_schema", "json_schema": {**FORM, "schema": {"$ref": "http://SECRET.example/"}}},
+            "response_format.json_schema.schema",
+        ),
+        (
+            {"type": "json_schema", "json_schema": {**FORM, "schema": {"pattern": "(?=SECRET)"}}},
+            "response_format.json_schema.schema",
+        ),
+    ],
+)
+async def test_a_form_that_cannot_be_had_is_refused_by_name(form: dict[str, object], param: str) -> None:
+    async with served() as http:
+        body = {"messages": ASKED, "model": "org/other", "response_format": form}
+        answer = await http.client.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param
+    assert "SECRET" not in answer.text
+
+
+async def test_the_builtin_researcher_writes_to_no_schema_and_nobody_boxes_json() -> None:
+    async with served() as http:
+        schema = {"type": "json_schema", "json_schema": FORM}
+        body = {"messages": ASKED, "response_format": schema}
+        answer = await http.client.post("/v1/chat/completions", json=body)
+        boxed = {"messages": ASKED, "output": "answer", "response_format": {"type": "json_object"}}
+        other = await http.client.post("/v1/chat/completions", json=boxed)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unsupported-field")
+    assert (other.status_code, other.json()["error"]["param"]) == (400, "response_format")
 
 
 async def test_a_made_up_field_with_an_ugly_name_is_not_repeated() -> None:

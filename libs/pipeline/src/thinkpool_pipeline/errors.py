@@ -15,7 +15,8 @@ PipelineError                     stable `code`; the docstring is the default me
 │       ├── ModelUnavailable
 │       ├── ModelRefused          the endpoint will not take this request: key, model name, parameters
 │       ├── ModelContextExceeded
-│       └── ModelReplyInvalid
+│       ├── ModelReplyInvalid
+│       └── AnswerInvalid         the answer does not fit the JSON form that was asked for
 ├── ToolError                     the model is told and goes on
 │   ├── UnknownTool
 │   ├── InvalidArguments
@@ -148,6 +149,12 @@ class ModelReplyInvalid(ModelError):
     """The model's reply could not be read."""
 
     code = "model-reply-invalid"
+
+
+class AnswerInvalid(ModelError):
+    """The model's answer does not fit the JSON form that was asked for, nor does its repair."""
+
+    code = "answer-invalid"
 
 
 class ToolError(PipelineError):

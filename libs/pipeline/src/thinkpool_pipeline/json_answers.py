@@ -37,7 +37,7 @@ MAX_PATTERN_CHARACTERS = 500
 
 _MAX_ANSWER_DEPTH = 100
 _MAX_WORK = 5_000_000
-_WORK_OF_A_KEYWORD = 20
+_WORK_OF_A_KEYWORD = 60
 _MAX_FAULTS = 10
 _MAX_WHOLE_NUMBER = 2**63
 
@@ -95,10 +95,12 @@ def check_schema(schema: JsonObject) -> None:
 
     """
     try:
-        size_bytes = len(orjson.dumps(schema))
+        encoded = orjson.dumps(schema)
     except TypeError:
         raise SchemaRefused("It cannot be written as JSON: too deep, or with numbers of more than 64 bits.") from None
-    if size_bytes > MAX_SCHEMA_BYTES:
+    if b"\\u0000" in encoded:
+        raise SchemaRefused("It should hold no NUL character.")
+    if len(encoded) > MAX_SCHEMA_BYTES:
         raise SchemaRefused(f"A schema may have {MAX_SCHEMA_BYTES} bytes.")
     if _depth(schema) > MAX_SCHEMA_DEPTH:
         raise SchemaRefused(f"A schema may be {MAX_SCHEMA_DEPTH} levels deep.")

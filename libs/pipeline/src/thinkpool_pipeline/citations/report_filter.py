@@ -46,7 +46,9 @@ _HALF_MARKER = re.compile(r"\[[0-9, \t]*\Z")
 class ReportFilter:
     """Takes a report in pieces and gives it back in pieces, with no markers and addresses but known ones."""
 
-    def __init__(self, known: Container[int], addresses: Container[str] = ()) -> None:
+    def __init__(self, known: Container[int], addresses: Container[str] = (), *, is_markup: bool = True) -> None:
+        """`is_markup` says whether tags would be read as such; in a value for programs, `<` is a character."""
+        self._is_markup = is_markup
         self._known = known
         self._addresses = addresses
         self._is_dropping_url = False
@@ -165,7 +167,7 @@ class ReportFilter:
             case "image":
                 return ""
             case "tag":
-                return "&lt;"
+                return "&lt;" if self._is_markup else "<"
             case "target":
                 return match.group() if self._may_lead_to(match.group()) else "]"
             case _:

@@ -8,7 +8,16 @@ from typing import Literal
 from thinkpool_pipeline.errors import ModelTimeout
 from thinkpool_pipeline.events import MessageDelta, ReasoningDelta, TurnFinished, TurnRetracted, TurnStarted
 from thinkpool_pipeline.loop.settings import RunScope
-from thinkpool_pipeline.values import Message, ModelDelta, ModelReply, ModelRequest, Retraction, StepName, ToolSpec
+from thinkpool_pipeline.values import (
+    JsonFormat,
+    Message,
+    ModelDelta,
+    ModelReply,
+    ModelRequest,
+    Retraction,
+    StepName,
+    ToolSpec,
+)
 
 _DEADLINE_TOLERANCE_SECONDS = 0.05
 """A model client's own timer may go off this much earlier than ours."""
@@ -32,12 +41,14 @@ class ModelTurn:
         *,
         purpose: Literal["research", "report", "findings"] = "research",
         sink: ReportSink | None = None,
+        json_format: JsonFormat | None = None,
     ) -> None:
         """`sink` takes the text of a report; other turns say theirs as it comes."""
         self._run = run
         self._turn = turn
         self._purpose: Literal["research", "report", "findings"] = purpose
         self._sink = sink
+        self._json_format = json_format
         self._began_at = 0.0
         self._is_open = False
 
@@ -62,6 +73,7 @@ class ModelTurn:
             tools=tools,
             model=run.question.model,
             sampling=run.question.sampling,
+            json_format=self._json_format,
             run_id=run.journal.run_id,
             step=StepName(f"{run.prefix}{step}"),
             deadline_seconds=limit_seconds,
@@ -83,6 +95,16 @@ class ModelTurn:
         self._is_open = True
         self._began_at = self._run.parts.clock()
         self._run.journal.emit(TurnStarted(turn=self._turn, purpose=self._purpose))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was started, and neither finished nor retracted."""
+        return self._is_open
+
+    def resume(self) -> None:
+        """Opens the turn, unless it is open: its reply was recorded by an earlier attempt."""
+        if not self._is_open:
+            self.start()
 
     def retract(self, reason: str) -> None:
         """Closes the turn, if it is open: what streamed of it is void."""

@@ -3,6 +3,7 @@
 What streams as `report.delta` in the turn that counts is, put together, exactly the answer's report.
 """
 
+import json
 from collections.abc import Mapping
 
 from thinkpool_pipeline.boxed import boxed_answer
@@ -15,7 +16,7 @@ from thinkpool_pipeline.loop.model_turn import ModelTurn, ReportSink
 from thinkpool_pipeline.loop.settings import RunScope
 from thinkpool_pipeline.prompts import prompt
 from thinkpool_pipeline.protocols import Outcome
-from thinkpool_pipeline.values import Answer, Citation, Message, ModelReply, Question, StepName, StopReason
+from thinkpool_pipeline.values import Answer, Citation, JsonFormat, Message, ModelReply, Question, StepName, StopReason
 
 _REMARKS: Mapping[StopReason, str] = {
     "budget": "Research ended early: its budget was used up.",
@@ -28,8 +29,24 @@ _REMARKS: Mapping[StopReason, str] = {
 
 def report_prompt(question: Question, circumstances: str = "") -> Message:
     """The message that asks for the report, or for the answer."""
+    if question.json_format is not None:
+        return Message(role="user", content=_json_prompt(question, question.json_format, circumstances))
     words = f"- What the reader is told besides, so leave it out: {circumstances}" if circumstances else ""
     return Message(role="user", content=prompt(question.output, question=question.text, circumstances=words))
+
+
+def _json_prompt(question: Question, form: JsonFormat, circumstances: str) -> str:
+    words = f"- How research ended: {circumstances}\n" if circumstances else ""
+    if form.schema is None:
+        return prompt("json", question=question.text, form="one JSON object", circumstances=words, schema="")
+    named = " ".join(filter(None, ("The JSON Schema", form.name, f"({form.description})" if form.description else "")))
+    return prompt(
+        "json",
+        question=question.text,
+        form="one JSON value that fits the schema below",
+        circumstances=words,
+        schema=f"{named}:\n\n{json.dumps(form.schema, ensure_ascii=False)}",
+    )
 
 
 def circumstances_of(stop_reason: StopReason, failing: Mapping[str, str]) -> str:
@@ -84,7 +101,7 @@ class ReportWriter:
             stop_reason=stop_reason,
             answer=boxed_answer(body),
         )
-        checks = (_checked(citation) for citation in citations)
+        checks = (checked(citation) for citation in citations)
         return Outcome(value=answer, events=(self._turn.finished(reply), *checks, *run.meter.new_warnings()))
 
     async def _ask(self, circumstances: str) -> ModelReply:
@@ -175,7 +192,8 @@ def _gap(text: str) -> str:
     return "\n" * max(0, 2 - (len(text) - len(text.rstrip("\n"))))
 
 
-def _checked(citation: Citation) -> CitationChecked:
+def checked(citation: Citation) -> CitationChecked:
+    """The event that tells of a citation."""
     return CitationChecked(
         source_id=citation.source_id,
         quote=citation.quote,

@@ -1,5 +1,6 @@
 """The agent loop: research, then the report."""
 
+from thinkpool_pipeline.loop.json_report import JsonReportWriter
 from thinkpool_pipeline.loop.report import ReportWriter
 from thinkpool_pipeline.loop.research import Research
 from thinkpool_pipeline.loop.settings import LoopParts, run_scope
@@ -17,6 +18,12 @@ class ResearchLoop:
     def __repr__(self) -> str:
         return f"<ResearchLoop {self._research!r}>"
 
+    def _writer(self) -> ReportWriter | JsonReportWriter:
+        conversation, turn, form = self._research.conversation, self._research.turns + 1, self._run.question.json_format
+        if form is None:
+            return ReportWriter(self._run, conversation, turn)
+        return JsonReportWriter(self._run, conversation, turn, form)
+
     async def run(self) -> Answer:
         """Research until something ends it, then the report.
 
@@ -26,5 +33,5 @@ class ResearchLoop:
         """
         research = self._research
         stop_reason = await research.until_done()
-        writer = ReportWriter(self._run, research.conversation, research.turns + 1)
+        writer = self._writer()
         return await writer.write(stop_reason, research.calls.failing)

@@ -46,7 +46,11 @@ def subtopic_scope(run: RunScope, step: StepName, call: ToolCall, budget: Budget
     return replace(
         run,
         question=replace(
-            run.question, messages=(Message(role="user", content=subtask),), budget=budget, output="report"
+            run.question,
+            messages=(Message(role="user", content=subtask),),
+            budget=budget,
+            output="report",
+            json_format=None,
         ),
         journal=NestedJournal(run.journal, step, call.call_id),
         meter=BudgetMeter(budget, run.parts.clock, report_reserve_seconds=reserve_seconds),

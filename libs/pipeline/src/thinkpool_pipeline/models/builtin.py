@@ -5,6 +5,7 @@ same reply, and a run that is taken up after a crash goes on where it was.
 """
 
 import asyncio
+import json
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -44,7 +45,7 @@ class BuiltinResearcher:
 
     It reads the structured passages of tool messages, uses `search_documents` and `web_search` with `read_document`
     and `read_page` as far as they are on offer, and is deterministic. Its usage counts words, not tokens: those of the
-    messages it was given, and those it wrote.
+    messages it was given, and those it wrote. Where JSON is asked for, its report is the only field, `answer`.
     """
 
     @property
@@ -62,6 +63,8 @@ class BuiltinResearcher:
             await _stream("reasoning", reasoning, on_delta)
         else:
             text = await report(known, planned)
+            if request.json_format is not None:
+                text = json.dumps({"answer": text}, ensure_ascii=False)
         await _stream("text", text, on_delta)
         return ModelReply(
             text=text,
