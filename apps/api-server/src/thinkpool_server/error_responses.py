@@ -31,6 +31,7 @@ from thinkpool_server.errors import (
     InvalidField,
     InvalidHeader,
     NoReport,
+    NotInBackground,
     ReportNotReady,
     StoreUnavailable,
     UnknownModel,
@@ -65,6 +66,7 @@ _STATUS: Mapping[type[PipelineError], HTTPStatus] = {
     InputTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     ReportNotReady: HTTPStatus.CONFLICT,
     NoReport: HTTPStatus.NOT_FOUND,
+    NotInBackground: HTTPStatus.BAD_REQUEST,
     PipelineError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -210,7 +212,11 @@ def _openai_kind(status: int) -> str:
     return "invalid_request_error"
 
 
-_OPENAI_CODES: Mapping[str, str] = {"unauthorized": "invalid_api_key", "model-not-found": "model_not_found"}
+_OPENAI_CODES: Mapping[str, str] = {
+    "unauthorized": "invalid_api_key",
+    "model-not-found": "model_not_found",
+    "previous-response-not-found": "previous_response_not_found",
+}
 """The codes that OpenAI's clients look for."""
 
 

@@ -82,3 +82,15 @@ class UnknownModel(InvalidField):
     """There is no model of that name here."""
 
     code = "model-not-found"
+
+
+class UnknownPreviousResponse(InvalidField):
+    """There is no response that this one could build on."""
+
+    code = "previous-response-not-found"
+
+
+class NotInBackground(PipelineError):
+    """Only a response in the background can be cancelled: one in the foreground ends when its client leaves."""
+
+    code = "not-in-background"

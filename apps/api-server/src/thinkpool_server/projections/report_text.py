@@ -14,6 +14,11 @@ class ReportText:
         self.is_rewritten = False
         """Whether what was sent is not what is written, so that the stream must end."""
 
+    @property
+    def sent(self) -> str:
+        """All that was given out to be sent."""
+        return self._sent
+
     def add(self, turn: int, text: str) -> str:
         """What to send now that the turn wrote more; may be empty."""
         self._turn = turn
