@@ -18,14 +18,22 @@ from thinkpool_server.metrics import Metrics
 from thinkpool_server.protocols import Runtime
 from thinkpool_server.request_context import RequestContext
 from thinkpool_server.request_limits import RequestLimits
-from thinkpool_server.routes import chat, extended_chat, models, operations, research, responses
+from thinkpool_server.routes import chat, extended_chat, models, operations, research, responses, ui_chat
 from thinkpool_server.routes.dependencies import RUN_ID_HEADER
 from thinkpool_server.settings import Settings
 
 BuildRuntime: TypeAlias = Callable[[Settings], AbstractAsyncContextManager[Runtime]]
 """Opens everything that routes need, and closes it."""
 
-_ROUTERS = (research.router, chat.router, extended_chat.router, responses.router, models.router, operations.router)
+_ROUTERS = (
+    ui_chat.router,
+    research.router,
+    chat.router,
+    extended_chat.router,
+    responses.router,
+    models.router,
+    operations.router,
+)
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"description": "RFC 9457 problem details; on OpenAI's routes, OpenAI's error object."}
 }

@@ -117,7 +117,7 @@ def _outcome(end: StoredEvent | None) -> Mapping[str, JsonValue]:
 def _result(report: str, usage: Usage, citations: Sequence[Citation] = ()) -> dict[str, JsonValue]:
     return {
         "report": report,
-        "citations": [_citation(citation) for citation in citations],
+        "citations": [citation_object(citation) for citation in citations],
         "usage": usage_object(usage),
     }
 
@@ -133,5 +133,6 @@ def usage_object(usage: Usage) -> dict[str, JsonValue]:
     }
 
 
-def _citation(citation: Citation) -> dict[str, JsonValue]:
+def citation_object(citation: Citation) -> dict[str, JsonValue]:
+    """The citation as JSON."""
     return orjson.loads(orjson.dumps(citation))
