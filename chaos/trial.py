@@ -28,6 +28,8 @@ class Goal:
 
     text: str
     is_met: bool
+    is_timed: bool = False
+    """Whether the speed of the machine has a say in it: met for certain only where nothing else runs."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,9 +95,9 @@ class Trial:
         """Whoever wishes that world ill."""
         return Nemesis(world=world, recorder=self.recorder, rng=self.rng("nemesis"))
 
-    def goal(self, text: str, is_met: bool) -> None:
+    def goal(self, text: str, is_met: bool, *, is_timed: bool = False) -> None:
         """Notes whether something that the scenario is to show was shown."""
-        self.goals.append(Goal(text=text, is_met=is_met))
+        self.goals.append(Goal(text=text, is_met=is_met, is_timed=is_timed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,11 @@ async def cuts(trial: Trial, world: World) -> None:
     _report(trial, idle, beat, silence)
     trial.figures |= {"first_event_through_nginx": distribution(through), "first_event_direct": distribution(straight)}
     added = sorted(through)[samples // 2] - sorted(straight)[samples // 2]
-    trial.goal(f"nginx adds under {NGINX_SECONDS} s to the first event ({added * 1000:.1f} ms)", added < NGINX_SECONDS)
+    trial.goal(
+        f"nginx adds under {NGINX_SECONDS} s to the first event ({added * 1000:.1f} ms)",
+        added < NGINX_SECONDS,
+        is_timed=True,
+    )
 
 
 async def _idle(world: World, clients: Clients, seconds: float) -> list[Connection]:
@@ -60,7 +64,11 @@ def _report(trial: Trial, idle: list[Connection], beat: float, silence: float) -
     trial.goal(f"a stream without events for {silence:g} s is not cut", len(idle) == 1)
     is_regular = all(abs(gap - beat) <= beat * _HEARTBEAT_TOLERANCE for gap in gaps)
     enough = len(quiet) >= silence // beat - 2
-    trial.goal(f"its heartbeats come every {beat} s, {_HEARTBEAT_TOLERANCE:.0%} more or less", is_regular and enough)
+    trial.goal(
+        f"its heartbeats come every {beat} s, {_HEARTBEAT_TOLERANCE:.0%} more or less",
+        is_regular and enough,
+        is_timed=True,
+    )
 
 
 async def _first_events(through: Clients, straight: Clients, samples: int) -> tuple[list[float], list[float]]:

@@ -19,8 +19,18 @@ async def ask(program: str, *request: bytes, seconds: float = 10.0, most: int = 
     )  # fmt: skip
 
 
+EARLIER: set[psutil.Process] = set()
+"""Processes that other tests in this one have left running, as servers that are shared are."""
+
+
+@pytest.fixture(autouse=True)
+def earlier() -> None:
+    EARLIER.clear()
+    EARLIER.update(psutil.Process().children())
+
+
 def children() -> list[psutil.Process]:
-    return psutil.Process().children()
+    return [child for child in psutil.Process().children() if child not in EARLIER]
 
 
 async def test_what_a_child_answers_comes_back():

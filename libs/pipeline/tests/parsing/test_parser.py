@@ -26,8 +26,22 @@ async def refusal(parser: DocumentParser, content: bytes, **values: str) -> str:
     return refused.value.reason
 
 
+EARLIER: set[psutil.Process] = set()
+"""Processes that other tests in this one have left running, as servers that are shared are."""
+
+
+@pytest.fixture(autouse=True)
+def earlier() -> None:
+    EARLIER.clear()
+    EARLIER.update(psutil.Process().children())
+
+
 def workers() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "thinkpool_pipeline.parsing.worker" in child.cmdline()]
+    return [
+        child
+        for child in psutil.Process().children()
+        if child not in EARLIER and "thinkpool_pipeline.parsing.worker" in child.cmdline()
+    ]
 
 
 async def until_busy(parser: DocumentParser, count: int = 1) -> None:

@@ -26,8 +26,22 @@ def reader(**query_limits: object) -> DatabaseReader:
     return DatabaseReader(query_limits=replace(QUERY_LIMITS, **query_limits))
 
 
+EARLIER: set[psutil.Process] = set()
+"""Processes that other tests in this one have left running, as servers that are shared are."""
+
+
+@pytest.fixture(autouse=True)
+def earlier() -> None:
+    EARLIER.clear()
+    EARLIER.update(psutil.Process().children())
+
+
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if any("worker.py" in part for part in child.cmdline())]
+    return [
+        child
+        for child in psutil.Process().children()
+        if child not in EARLIER and any("worker.py" in part for part in child.cmdline())
+    ]
 
 
 async def until_reading() -> psutil.Process:

@@ -147,9 +147,10 @@ async def test_files_are_read_once_for_all_calls_of_a_run_and_again_after_its_re
 
 async def test_a_call_that_is_cancelled_while_files_are_read_leaves_them_to_the_next(kit, attach):
     context = attach(a_md="A squid.")
+    earlier = set(psutil.Process().children())
     async with asyncio.TaskGroup() as group:
         leaving = group.create_task(search(kit, context, "squid"))
-        while not psutil.Process().children():  # noqa: ASYNC110 -- a process says nothing when it starts
+        while not set(psutil.Process().children()) - earlier:  # noqa: ASYNC110 -- a process says nothing when it starts
             await asyncio.sleep(0.01)
         staying = group.create_task(search(kit, context, "squid"))
         leaving.cancel()
