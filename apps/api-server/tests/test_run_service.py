@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,8 +31,8 @@ from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUna
 from thinkpool_server.event_log import EventLog, SqliteStore
 from thinkpool_server.event_log.store import StoredRun
 from thinkpool_server.housekeeping import Housekeeping, keep_swept
-from thinkpool_server.run_service import EventLogRunService, _run_id, ticket_of
-from thinkpool_server.runs import RunRecord, Submission, Tenant
+from thinkpool_server.run_service import RETRY_SECONDS, EventLogRunService, _run_id, ticket_of
+from thinkpool_server.runs import RunRecord, Sending, Submission, Tenant
 from thinkpool_server.service_statistics import PoolFigures, ServiceStatistics
 from thinkpool_server.supervisor import MAX_IDLE_ATTEMPTS, Supervisor
 
@@ -446,6 +446,100 @@ async def test_an_idempotency_key_finds_the_run_it_made(world: World) -> None:
     found, is_new = await world.service.submit(submission("why?", idempotency_key="k"))
     assert (found.status, is_new) == ("completed", False)
     assert len(world.pipelines.order) == 2
+
+
+RETRY = Sending(is_retry=True)
+
+
+async def test_a_retry_without_a_key_finds_the_run_of_its_first_try_and_equal_requests_are_two_runs(
+    world: World,
+) -> None:
+    first, second = await world.submit("wait"), await world.submit("wait")
+    assert first.run_id != second.run_id
+
+    found, is_new = await world.service.submit(submission("wait", sending=RETRY))
+    assert (found.run_id, is_new) == (second.run_id, False)
+    for other in (
+        submission("wait for else", sending=RETRY),
+        submission("wait", sending=RETRY, tenant=B),
+        submission("wait", sending=RETRY, origin="chat"),
+        submission("wait", sending=RETRY, idempotency_key="k"),
+    ):
+        assert (await world.service.submit(other))[1]
+    found, is_new = await world.service.submit(submission("wait", sending=RETRY))
+    assert (found.run_id, is_new) == (second.run_id, False), "a client's key makes a run of its own"
+
+
+async def test_retries_at_once_whose_first_try_never_arrived_make_one_run(world: World) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        retries = [tasks.create_task(world.service.submit(submission("why?", sending=RETRY))) for _ in range(8)]
+    records = [task.result() for task in retries]
+    assert len({record.run_id for record, _ in records}) == 1
+    assert [is_new for _, is_new in records].count(True) == 1
+
+
+async def test_a_retry_finds_a_run_that_has_just_ended_and_none_that_ended_long_ago(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        record = await world.submit("why?")
+        await world.ended(record.run_id)
+        found, is_new = await world.service.submit(submission("why?", sending=RETRY))
+        assert (found.run_id, found.status, is_new) == (record.run_id, "completed", False)
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as connection, connection:
+        connection.execute("UPDATE runs SET finished_at = finished_at - ?", (RETRY_SECONDS,))
+    async with open_world(tmp_path) as world:
+        found, is_new = await world.service.submit(submission("why?", sending=RETRY))
+        assert is_new
+        assert found.run_id != record.run_id
+
+
+async def test_a_retry_after_a_restart_finds_its_run(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        record = await waiting_run(world)
+    async with open_world(tmp_path) as world:
+        found, is_new = await world.service.submit(submission("wait", sending=RETRY))
+        assert (found.run_id, is_new) == (record.run_id, False)
+
+
+async def test_a_run_that_ended_because_its_client_was_gone_is_no_answer_to_the_retry(world: World) -> None:
+    left = await world.submit("wait", is_foreground=True)
+    async with world.service.follow(left):
+        pass
+    await world.service.stop_deserted()
+    assert (await world.service.get(A, left.run_id)).status == "cancelled"
+
+    found, is_new = await world.service.submit(submission("wait", sending=RETRY, is_foreground=True))
+
+    assert is_new
+    assert found.run_id != left.run_id
+
+
+async def test_a_run_that_its_client_stopped_stays_stopped_for_the_retry(world: World) -> None:
+    record = await waiting_run(world)
+    await world.service.cancel(A, record.run_id)
+    found, is_new = await world.service.submit(submission("wait", sending=RETRY))
+    assert (found.run_id, found.status, is_new) == (record.run_id, "cancelled", False)
+
+
+async def test_a_proxys_key_finds_what_the_proxy_sent_before_and_hides_nothing_from_a_retry(world: World) -> None:
+    def sent(proxy_key: str, *, is_retry: bool = False) -> Submission:
+        return submission("wait", sending=Sending(proxy_key=proxy_key, is_retry=is_retry))
+
+    first, _ = await world.service.submit(sent("nginx-1"))
+    assert await world.service.submit(sent("nginx-1")) == (await world.service.get(A, first.run_id), False)
+    other, is_new = await world.service.submit(sent("nginx-2"))
+    assert is_new
+    retried, is_new = await world.service.submit(sent("nginx-3", is_retry=True))
+    assert (retried.run_id, is_new) == (other.run_id, False)
+    assert first.run_id != other.run_id
+
+
+async def test_a_full_queue_refuses_no_retry_that_has_a_run(tmp_path: Path) -> None:
+    async with open_world(tmp_path, slots=1, max_queued=1) as world:
+        first, _ = await waiting_run(world), await world.submit("wait and see")
+        with pytest.raises(QueueFull):
+            await world.submit("wait")
+        found, is_new = await world.service.submit(submission("wait", sending=RETRY))
+        assert (found.run_id, is_new) == (first.run_id, False)
 
 
 async def test_ids_are_unique_ordered_in_time_and_unguessable(world: World) -> None:

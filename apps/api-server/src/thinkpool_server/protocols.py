@@ -41,7 +41,7 @@ class RunService(Protocol):
     """Makes runs, and tells of them. Every call names the tenant: another's run is unknown."""
 
     async def submit(self, submission: Submission) -> tuple[RunRecord, bool]:
-        """The run, durable; and whether it is new, rather than found by its Idempotency-Key.
+        """The run, durable; and whether it is new, rather than found as that of an earlier try of the same request.
 
         Raises:
             AdmissionError: refused for now.

@@ -26,12 +26,15 @@ from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUna
 from thinkpool_server.event_log import EventLog, FollowingReader
 from thinkpool_server.event_log.notices import Read
 from thinkpool_server.event_log.store import Creation, Crowd, StoredRun
-from thinkpool_server.runs import RunPage, RunRecord, RunStatus, Submission, Tenant, file_facts
+from thinkpool_server.runs import RunPage, RunRecord, RunStatus, Sending, Submission, Tenant, file_facts
 from thinkpool_server.service_statistics import ServiceStatistics
 from thinkpool_server.supervisor import CancelledBy, Supervisor
 
 CANCEL_WAIT_SECONDS = 1.0
 """How long a cancel waits for the run's end event before it answers."""
+
+RETRY_SECONDS = 120.0
+"""How long after its end a run is the answer to a retry of the request that began it."""
 
 _CANCEL_TRIES = 5
 _ENGINE_RETRY_SECONDS = 1.0
@@ -71,7 +74,10 @@ class EventLogRunService:
     # -- what clients ask --------------------------------------------------------------------------------------------
 
     async def submit(self, submission: Submission) -> tuple[RunRecord, bool]:
-        """The run, durable; and whether it is new, rather than found by its Idempotency-Key.
+        """The run, durable; and whether it is new, rather than found as that of an earlier try of the same request.
+
+        It is found by its Idempotency-Key, or a proxy's; or, if its client says that it sent the same before and gave
+        no key, as the newest run of such a submission that goes on, or that ended within `RETRY_SECONDS`.
 
         Raises:
             AdmissionError: refused for now.
@@ -81,10 +87,9 @@ class EventLogRunService:
         """
         fingerprint = _fingerprint(submission)
         run_id = _run_id(submission)
-        if submission.idempotency_key is not None:
-            found = await self._find(run_id, fingerprint)
-            if found is not None:
-                return found, False
+        found = await self._found_before(submission, run_id, fingerprint)
+        if found is not None:
+            return self._taken_up(found), False
         if self._log.is_draining:
             raise ShuttingDown
         ticket = self._admission.admit(run_id, submission.tenant, submission.priority)
@@ -94,7 +99,12 @@ class EventLogRunService:
             fingerprint=fingerprint,
             cancelled_by=None,
         )
-        creating = self._log.create(run, self._admission.place(ticket), partial(self._refusal, submission.tenant))
+        creating = self._log.create(
+            run,
+            self._admission.place(ticket),
+            partial(self._refusal, submission.tenant),
+            unless_begun_since=time.time() - RETRY_SECONDS if _is_retry(submission) else None,
+        )
         self._creating[run_id] = creating
         self._accepted.put_nowait((ticket, creating))
         try:
@@ -105,7 +115,7 @@ class EventLogRunService:
         if creation.refusal is not None:
             raise creation.refusal
         if not creation.is_new:
-            return await self._found(run_id, fingerprint), False
+            return self._taken_up(await self._found(creation.first_try or run_id, fingerprint)), False
         question = replace(submission.question, files=())  # or they would be kept as long as somebody reads the run
         return replace(run.record, question=question, last_seq=Seq(1)), True
 
@@ -275,6 +285,25 @@ class EventLogRunService:
     def _refusal(self, tenant: Tenant, crowd: Crowd) -> AdmissionError | None:
         return self._admission.refusal(tenant, executing=crowd.executing, waiting=crowd.waiting)
 
+    async def _found_before(self, submission: Submission, run_id: RunId, fingerprint: str) -> RunRecord | None:
+        """The run that an earlier try of the same request began, if any did."""
+        found = None
+        if _key(submission) is not None:
+            found = await self._find(run_id, fingerprint)
+        if found is None and _is_retry(submission):
+            first_try = await self._log.find_begun(fingerprint, ended_after=time.time() - RETRY_SECONDS)
+            if first_try is not None:
+                found = await self._find(first_try, fingerprint)
+        return found
+
+    def _taken_up(self, record: RunRecord) -> RunRecord:
+        """The run, with the whole grace for its client to begin to read."""
+        if record.is_foreground and not record.is_ended:
+            self.note_deserted(record.run_id)
+            if self._has_others:
+                self._log.tell_others(Read(record.run_id))
+        return record
+
     async def _found(self, run_id: RunId, fingerprint: str) -> RunRecord:
         """The run that another replica made of the same request.
 
@@ -384,16 +413,29 @@ def _new_record(run_id: RunId, submission: Submission) -> RunRecord:
 
 
 def _run_id(submission: Submission) -> RunId:
-    """Time-ordered and unguessable; with an Idempotency-Key the same for the same tenant and key."""
-    if submission.idempotency_key is not None:
-        digest = hashlib.sha256(f"{submission.tenant}\0{submission.idempotency_key}".encode()).digest()
+    """Time-ordered and unguessable; with a key the same for the same tenant and key."""
+    key = _key(submission)
+    if key is not None:
+        digest = hashlib.sha256(f"{submission.tenant}\0{key}".encode()).digest()
         return RunId("run_" + base64.b32hexencode(digest[:20]).decode().lower())
     moment = time.time_ns() // 1_000_000
     return RunId("run_" + base64.b32hexencode(moment.to_bytes(6) + secrets.token_bytes(14)).decode().lower())
 
 
+def _key(submission: Submission) -> str | None:
+    """The client's key, or the proxy's."""
+    return submission.idempotency_key or submission.sending.proxy_key
+
+
+def _is_retry(submission: Submission) -> bool:
+    """Whether an earlier try is to be looked for by what was submitted: a client's key would have found it."""
+    return submission.sending.is_retry and submission.idempotency_key is None
+
+
 def _fingerprint(submission: Submission) -> str:
-    return hashlib.sha256(to_json(replace(submission, idempotency_key=None))).hexdigest()
+    """A digest of what was submitted; with a client's key another than without, so that neither finds the other."""
+    prefix = b"" if submission.idempotency_key is None else b"key\0"
+    return hashlib.sha256(prefix + to_json(replace(submission, idempotency_key=None, sending=Sending()))).hexdigest()
 
 
 def _encode_cursor(arrival: int) -> str:

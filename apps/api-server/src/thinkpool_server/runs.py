@@ -15,6 +15,16 @@ Origin = Literal["research", "chat", "extended_chat", "ui_chat", "responses"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """How a request without an Idempotency-Key of its client's came: what tells it apart from its own repetition."""
+
+    proxy_key: str | None = None
+    """A name of its own that a proxy gave it: the same each time that the proxy sends it on."""
+    is_retry: bool = False
+    """Whether its client says that it sent the same before, without getting an answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """A run as a client asks for it, validated."""
 
@@ -24,6 +34,8 @@ class Submission:
     priority: int = 5
     """1 (first) to 9, inside the tenant."""
     idempotency_key: str | None = None
+    """Of the client's making."""
+    sending: Sending = field(default_factory=Sending)
     is_foreground: bool = False
     """Whether the run is cancelled, after the grace, once nobody reads it."""
     metadata: dict[str, str] = field(default_factory=dict[str, str])

@@ -10,7 +10,7 @@ from thinkpool_pipeline.values import Budget, JsonFormat, Message, Question, Rol
 from thinkpool_server.effort import budget_for
 from thinkpool_server.errors import InputTooLarge, InvalidField, UnknownModel, UnsupportedField
 from thinkpool_server.input_files import input_files
-from thinkpool_server.runs import Submission, Tenant
+from thinkpool_server.runs import Sending, Submission, Tenant
 from thinkpool_server.schemas import ChatRequest, RequestBudget, RequestMessage, ResearchRequest
 
 BUILTIN_MODEL = "builtin"
@@ -43,6 +43,7 @@ class Asker:
 
     tenant: Tenant
     idempotency_key: str | None
+    sending: Sending
     model_names: Sequence[str]
     budget: Budget
     """The operator's limits."""
@@ -84,6 +85,7 @@ def research_submission(body: ResearchRequest, asker: Asker) -> Submission:
         ),
         priority=body.priority,
         idempotency_key=asker.idempotency_key,
+        sending=asker.sending,
         metadata=dict(body.metadata or {}),
     )
 
@@ -124,6 +126,7 @@ def chat_submission(body: ChatRequest, asker: Asker) -> Submission:
         ),
         origin="chat",
         idempotency_key=asker.idempotency_key,
+        sending=asker.sending,
         is_foreground=True,
         metadata=metadata,
     )

@@ -460,6 +460,35 @@ async def test_a_database_that_takes_no_writes_is_reported_and_nothing_is_half_w
         assert await log.get(RunId("run_b")) is None
 
 
+async def test_what_a_retry_finds_is_the_newest_that_goes_on_or_has_just_ended(log: EventLog) -> None:
+    async def ended(run_id: RunId, arrival: int, end: RunEvent, status: str, *, by: str | None = None) -> None:
+        run = stored_run(run_id, arrival=arrival)
+        await log.create(run, QUEUED)
+        if by is not None:
+            await log.request_cancel(run_id, by)
+        await log.end_unclaimed(run.record, end, status)  # pyright: ignore[reportArgumentType] -- a status
+
+    async def found(ended_after: float = 1.0) -> RunId | None:
+        return await log.find_begun("f", ended_after=ended_after)
+
+    assert await found() is None
+    cancelled = RunCancelled(by="disconnect", partial_report="")
+    await ended(RunId("run_1"), 1, DONE, "completed")
+    assert await found() == "run_1"
+    assert await found(ended_after=1e12) is None
+    await ended(RunId("run_2"), 2, cancelled, "cancelled", by="disconnect")
+    assert await found() == "run_1"
+    await ended(RunId("run_3"), 3, DONE, "completed", by="disconnect")
+    assert await found() == "run_3"
+    await ended(RunId("run_4"), 4, replace(cancelled, by="client"), "cancelled", by="client")
+    assert await found() == "run_4"
+    await log.create(stored_run(RunId("run_5"), arrival=5), QUEUED)
+    assert await found(ended_after=1e12) == "run_5"
+    await log.request_cancel(RunId("run_5"), "disconnect")
+    assert await found() == "run_4"
+    assert await log.find_begun("other", ended_after=1.0) is None
+
+
 async def test_the_journal_keeps_the_protocols_promises(log: EventLog) -> None:
     await check_journal((await claimed(log)).journal)
 

@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -129,6 +130,23 @@ async def test_one_of_two_replicas_makes_the_run_of_an_id(database_url: str) -> 
             run = stored_run(RunId(f"run_{number}"))
             creations = await asyncio.gather(first.create(run, QUEUED), second.create(run, QUEUED))
             assert sorted(one.is_new for one in creations) == [False, True]
+
+
+async def test_one_of_two_replicas_makes_the_run_of_two_retries(database_url: str) -> None:
+    async with replica_log(database_url, "a") as first, replica_log(database_url, "b") as second:
+        for number in range(20):
+            creations = await asyncio.gather(
+                *(
+                    log.create(
+                        replace(stored_run(RunId(f"run_{number}_{name}")), fingerprint=f"f{number}"),
+                        QUEUED,
+                        unless_begun_since=0.0,
+                    )
+                    for name, log in (("a", first), ("b", second))
+                )
+            )
+            (made,) = (name for name, one in zip("ab", creations, strict=True) if one.is_new)
+            assert [one.first_try for one in creations if not one.is_new] == [f"run_{number}_{made}"]
 
 
 @pytest.fixture

@@ -121,8 +121,17 @@ class EventLog:
 
     # -- runs --------------------------------------------------------------------------------------------------------
 
-    def create(self, run: StoredRun, first: RunEvent, refuse: Refuse = _refuse_none) -> "asyncio.Future[Creation]":
+    def create(
+        self,
+        run: StoredRun,
+        first: RunEvent,
+        refuse: Refuse = _refuse_none,
+        *,
+        unless_begun_since: float | None = None,
+    ) -> "asyncio.Future[Creation]":
         """What became of the run: a new one is stored with its first event. Goes on when the caller leaves.
+
+        `unless_begun_since` is for a retry: it is stored unless `find_begun` finds the run of an earlier try.
 
         Raises:
             StoreUnavailable: in the future, within seconds; the run is not stored.
@@ -132,15 +141,11 @@ class EventLog:
         if self.lag_seconds > _MOST_LAG_SECONDS:
             created.set_exception(StoreUnavailable())
             return created
-        batch = Append(run_id=run.record.run_id, epoch=0, events=((first.type, encode(first)),))
 
         def insert(store: WriteStore) -> Creation:
             if created.done():
                 return Creation(arrival=None)
-            creation = store.insert_run(run, refuse)
-            if creation.is_new:
-                store.append(batch)
-            return creation
+            return _insert(store, run, first, refuse, unless_begun_since)
 
         def settle(committed: "asyncio.Future[Creation]") -> None:
             patience.cancel()
@@ -197,6 +202,10 @@ class EventLog:
     async def get(self, run_id: RunId) -> StoredRun | None:
         """The run, or None."""
         return await self._read(partial(self._store.get, run_id))
+
+    async def find_begun(self, fingerprint: str, *, ended_after: float) -> RunId | None:
+        """The newest run of such a submission that has not ended, or ended since then, in seconds since the epoch."""
+        return await self._read(partial(self._store.find_begun, fingerprint, ended_after=ended_after))
 
     async def is_live(self, run_id: RunId) -> bool:
         """Whether more events will come."""
@@ -346,3 +355,17 @@ class EventLog:
 def _give_up(created: "asyncio.Future[Creation]") -> None:
     if not created.done():
         created.set_exception(StoreUnavailable())
+
+
+def _insert(
+    store: WriteStore, run: StoredRun, first: RunEvent, refuse: Refuse, unless_begun_since: float | None
+) -> Creation:
+    """Stores the run with its first event, if it is to be stored."""
+    if unless_begun_since is not None:
+        first_try = store.begun(run.fingerprint, ended_after=unless_begun_since)
+        if first_try is not None:
+            return Creation(arrival=None, first_try=first_try)
+    creation = store.insert_run(run, refuse)
+    if creation.is_new:
+        store.append(Append(run_id=run.record.run_id, epoch=0, events=((first.type, encode(first)),)))
+    return creation

@@ -72,6 +72,13 @@ DELETE_RUNS: Final[tuple[LiteralString, ...]] = (
     "DELETE FROM thinkpool.runs WHERE run_id = ANY(%s)",
 )
 
+BEGUN: Final[LiteralString] = """
+SELECT run_id FROM thinkpool.runs
+WHERE fingerprint = %s AND (finished_at IS NULL OR finished_at > %s)
+    AND (cancelled_by IS DISTINCT FROM 'disconnect' OR status IN ('completed', 'failed'))
+ORDER BY arrival DESC LIMIT 1
+"""
+
 EXPIRED: Final[LiteralString] = (
     "SELECT run_id, tenant FROM thinkpool.runs WHERE finished_at < %s ORDER BY finished_at LIMIT %s"
     " FOR UPDATE SKIP LOCKED"

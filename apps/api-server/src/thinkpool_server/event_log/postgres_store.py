@@ -131,6 +131,12 @@ class PostgresStore:
         self._notices.append(Accepted(record.run_id, record.tenant, record.priority, created[0], at=record.created_at))
         return Creation(arrival=created[0])
 
+    def begun(self, fingerprint: str, *, ended_after: float) -> RunId | None:
+        """As `find_begun`; from now on to the end of the transaction no replica stores another run."""
+        self._current_crowd()
+        row = self._one(sql.BEGUN, fingerprint, ended_after)
+        return None if row is None else RunId(row[0])
+
     def claim(self, run_id: RunId) -> StoredRun | None:
         """Raises the run's epoch; None when the run has ended or never was. Its question has its files."""
         row = self._one(sql.CLAIM_RUN, time.time(), run_id)
@@ -242,6 +248,11 @@ class PostgresStore:
         """The run, or None."""
         runs = self._runs(sql.RUNS + " WHERE run_id = %s", (run_id,))
         return runs[0] if runs else None
+
+    def find_begun(self, fingerprint: str, *, ended_after: float) -> RunId | None:
+        """The newest run of such a submission that works or waits, or that ended since then."""
+        rows = self._rows(sql.BEGUN, (fingerprint, ended_after))
+        return RunId(rows[0][0]) if rows else None
 
     def is_expired(self, run_id: RunId, tenant: Tenant) -> bool:
         """Whether the tenant had such a run, past its retention."""

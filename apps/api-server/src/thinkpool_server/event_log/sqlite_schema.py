@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS runs (
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS runs_by_tenant ON runs (tenant, arrival DESC);
 CREATE INDEX IF NOT EXISTS runs_unfinished ON runs (status, arrival) WHERE status IN ('queued', 'running');
+CREATE INDEX IF NOT EXISTS runs_by_request ON runs (fingerprint);
 CREATE INDEX IF NOT EXISTS runs_by_end ON runs (finished_at) WHERE finished_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS run_files (
     run_id TEXT PRIMARY KEY,
@@ -81,5 +82,12 @@ INSERT_EVENT = "INSERT INTO run_events (run_id, seq, epoch, type, data, at) VALU
 INSERT_STEP = "INSERT INTO run_steps (run_id, name, epoch, value) VALUES (?, ?, ?, ?)"
 
 INSERT_FILES = "INSERT INTO run_files (run_id, facts, files) VALUES (?, ?, ?)"
+
+BEGUN = """
+SELECT run_id FROM runs
+WHERE fingerprint = ? AND (finished_at IS NULL OR finished_at > ?)
+    AND (cancelled_by IS NOT 'disconnect' OR status IN ('completed', 'failed'))
+ORDER BY arrival DESC LIMIT 1
+"""
 
 EXPIRED = "SELECT run_id, tenant FROM runs WHERE finished_at < ? ORDER BY finished_at LIMIT ?"

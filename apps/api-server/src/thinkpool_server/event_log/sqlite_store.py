@@ -84,6 +84,10 @@ class SqliteStore:
             self._writer.execute(schema.INSERT_FILES, (run.record.run_id, to_json(file_facts(files)), to_json(files)))
         return Creation(arrival=run.arrival)
 
+    def begun(self, fingerprint: str, *, ended_after: float) -> RunId | None:
+        """As `find_begun`, among all that is written by now."""
+        return _begun(self._writer, fingerprint, ended_after)
+
     def claim(self, run_id: RunId) -> StoredRun | None:
         """Raises the run's epoch; None when the run has ended or never was. Its question has its files."""
         row = self._writer.execute(schema.CLAIM_RUN, (time.time(), run_id)).fetchone()
@@ -154,6 +158,11 @@ class SqliteStore:
             row = connection.execute(f"SELECT {schema.RUN_COLUMNS} FROM runs WHERE run_id = ?", (run_id,)).fetchone()  # noqa: S608 -- constants only
             return None if row is None else _with_facts(connection, [from_row(row)])[0]
 
+    def find_begun(self, fingerprint: str, *, ended_after: float) -> RunId | None:
+        """The newest run of such a submission that works or waits, or that ended since then."""
+        with self._reading() as connection:
+            return _begun(connection, fingerprint, ended_after)
+
     def is_expired(self, run_id: RunId, tenant: Tenant) -> bool:
         """Whether the tenant had such a run, past its retention."""
         statement = "SELECT 1 FROM expired_runs WHERE run_id = ? AND tenant = ?"
@@ -214,6 +223,11 @@ def _transaction(connection: sqlite3.Connection) -> Generator[None]:
 def _delete(connection: sqlite3.Connection, run_id: RunId) -> None:
     for table in ("run_events", "run_steps", "run_files", "runs"):
         connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))  # noqa: S608 -- constants only
+
+
+def _begun(connection: sqlite3.Connection, fingerprint: str, ended_after: float) -> RunId | None:
+    row = connection.execute(schema.BEGUN, (fingerprint, ended_after)).fetchone()
+    return None if row is None else RunId(row[0])
 
 
 def _with_facts(connection: sqlite3.Connection, runs: list[StoredRun]) -> list[StoredRun]:

@@ -63,7 +63,9 @@ class Creation:
     arrival: int | None
     """Its place in the order of acceptance; None when it was not stored."""
     refusal: AdmissionError | None = None
-    """Why it was not; None for a run whose id there is already."""
+    """Why it was not; None for a run whose id there is already, or which an earlier try of its request began."""
+    first_try: RunId | None = None
+    """The run that an earlier try of the request began, where that is why."""
 
     @property
     def is_new(self) -> bool:
@@ -80,6 +82,10 @@ class WriteStore(Protocol):
         A database that replicas share asks `refuse`, and gives the run its arrival number; with one process alone,
         both were settled before.
         """
+        ...
+
+    def begun(self, fingerprint: str, *, ended_after: float) -> RunId | None:
+        """As `Store.find_begun`; no other run is stored between this and the end of the transaction."""
         ...
 
     def claim(self, run_id: RunId) -> StoredRun | None:
@@ -138,6 +144,13 @@ class Store(Protocol):
 
     def get(self, run_id: RunId) -> StoredRun | None:
         """The run, or None."""
+        ...
+
+    def find_begun(self, fingerprint: str, *, ended_after: float) -> RunId | None:
+        """The newest run of such a submission that has not ended, or ended after this, in seconds since the epoch.
+
+        Those that were stopped because nobody read them do not count.
+        """
         ...
 
     def is_expired(self, run_id: RunId, tenant: Tenant) -> bool:

@@ -87,3 +87,7 @@ CREATE UNLOGGED TABLE thinkpool.shared_results (
 );
 CREATE INDEX shared_results_by_end ON thinkpool.shared_results (expires_at);
 """
+
+RETRIES: Final[LiteralString] = """
+CREATE INDEX runs_by_request ON thinkpool.runs (fingerprint);
+"""

@@ -74,6 +74,7 @@ def response_submission(
         question=question,
         origin="responses",
         idempotency_key=asker.idempotency_key,
+        sending=asker.sending,
         is_foreground=not body.background,
         metadata=dict(body.metadata or {}),
         echo={

@@ -13,7 +13,7 @@ from thinkpool_pipeline.values import RunId
 from thinkpool_server.auth import current_tenant
 from thinkpool_server.errors import InvalidHeader
 from thinkpool_server.protocols import Runtime
-from thinkpool_server.runs import Tenant
+from thinkpool_server.runs import Sending, Tenant
 from thinkpool_server.schemas import RequestFile, RequestMessage
 from thinkpool_server.submissions import Asker
 
@@ -21,6 +21,8 @@ RUN_ID_HEADER = "X-ThinkPool-Run-Id"
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
+_PROXY_KEY_PREFIX = "nginx-"  # as nginx.conf makes them for POSTs that have no key
+_RETRY_COUNT = re.compile(r"0*[1-9][0-9]{0,3}")
 
 
 async def current_runtime(request: Request) -> Runtime:
@@ -45,7 +47,9 @@ async def checked_run_id(run_id: str) -> RunId:
 
 
 async def current_asker(request: Request, runtime: CurrentRuntime, tenant: CurrentTenant) -> Asker:
-    """Who asks for a run.
+    """Who asks for a run, and whether for the first time.
+
+    OpenAI's clients count their retries in `x-stainless-retry-count`; it is 0 at first.
 
     Raises:
         InvalidHeader: the Idempotency-Key is empty, too long, or not printable ASCII.
@@ -54,9 +58,14 @@ async def current_asker(request: Request, runtime: CurrentRuntime, tenant: Curre
     key = request.headers.get("idempotency-key")
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise InvalidHeader("The Idempotency-Key should be 1 to 255 printable ASCII characters.")
+    is_proxy_key = key is not None and key.startswith(_PROXY_KEY_PREFIX)
     return Asker(
         tenant=tenant,
-        idempotency_key=key,
+        idempotency_key=None if is_proxy_key else key,
+        sending=Sending(
+            proxy_key=key if is_proxy_key else None,
+            is_retry=_RETRY_COUNT.fullmatch(request.headers.get("x-stainless-retry-count", "")) is not None,
+        ),
         model_names=runtime.model_names,
         budget=runtime.settings.budget,
         max_text_bytes=runtime.settings.max_body_bytes,
