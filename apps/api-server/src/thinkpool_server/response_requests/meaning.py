@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
-from thinkpool_pipeline.values import Budget, JsonObject, Message, Question, Sampling
+from thinkpool_pipeline.values import Budget, JsonFormat, JsonObject, Message, Question, Sampling
 
 from thinkpool_server.effort import budget_for
 from thinkpool_server.errors import InvalidField, UnsupportedField
@@ -15,7 +15,7 @@ from thinkpool_server.response_requests.schemas import ResponseRequest
 from thinkpool_server.response_requests.tools import AvailableTools, asked_tools
 from thinkpool_server.runs import RunRecord, Submission
 from thinkpool_server.schemas import RequestMessage
-from thinkpool_server.submissions import Asker, check_size, checked_model, conversation
+from thinkpool_server.submissions import Asker, check_size, checked_model, conversation, json_format
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -67,6 +67,7 @@ def response_submission(
         budget=_budget(body, asker.budget),
         sampling=Sampling(temperature=body.temperature, top_p=body.top_p, max_output_tokens=body.max_output_tokens),
         files=input_files((), given, max_bytes=asker.max_input_file_bytes, place="input"),
+        json_format=_json_format(body, asker),
         tools=tools.allowance,
     )
     return Submission(
@@ -84,6 +85,20 @@ def response_submission(
             "first_input": len(before),
         },
     )
+
+
+def _json_format(body: ResponseRequest, asker: Asker) -> JsonFormat | None:
+    asked = body.text.format if body.text else None
+    if asked is None or asked.type == "text":
+        return None
+    if asked.type == "json_object":
+        return JsonFormat()
+    if asked.name is None or asked.schema_ is None:
+        raise InvalidField("text.format", "A json_schema should have a name and a schema.")
+    form = JsonFormat(
+        schema=asked.schema_, name=asked.name, description=asked.description or "", is_strict=bool(asked.strict)
+    )
+    return json_format("text.format.schema", form, body.model or asker.model_names[0])
 
 
 def _budget(body: ResponseRequest, limit: Budget) -> Budget:
@@ -121,5 +136,3 @@ def _refuse_unsupported(body: ResponseRequest) -> None:
         raise InvalidField("background", "A response in the background must be stored.")
     if body.stream_options is not None and not body.stream:
         raise InvalidField("stream_options", "It is for streams only.")
-    if body.text is not None and body.text.format not in (None, {"type": "text"}):
-        raise UnsupportedField("text.format", "Only plain text can be had.")

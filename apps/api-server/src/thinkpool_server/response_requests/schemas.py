@@ -155,10 +155,23 @@ class Reasoning(_Part):
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
 
 
+class TextFormat(_Part):
+    """Plain text, any JSON object, or JSON of a form that the client gives.
+
+    Source: https://platform.openai.com/docs/guides/structured-outputs
+    """
+
+    type: Literal["text", "json_object", "json_schema"]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    description: Annotated[Text, Field(max_length=1_000)] | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    strict: bool | None = None
+
+
 class TextOptions(_Part):
     """The form of the answer."""
 
-    format: dict[str, Any] | None = None
+    format: TextFormat | None = None
     verbosity: Literal["medium"] | None = None
 
 
