@@ -73,6 +73,49 @@ FIELDS = {
         '{"messages": [{"role": "user", "content": "a"}], "response_format": %s}',
         "%s",
     ],
+    "/v1/responses": [
+        '{"input": %s}',
+        '{"input": [%s]}',
+        '{"input": [{"role": "user", "content": %s}]}',
+        '{"input": [{"role": %s, "content": "a"}]}',
+        '{"input": [{"type": %s, "role": "user", "content": "a"}]}',
+        '{"input": [{"role": "user", "content": [%s]}]}',
+        '{"input": [{"role": "user", "content": [{"type": "input_text", "text": %s}]}]}',
+        '{"input": [{"role": "user", "content": [{"type": "input_file", "filename": %s, "file_data": "YQ=="}]}]}',
+        '{"input": "a", "instructions": %s}',
+        '{"input": "a", "model": %s}',
+        '{"input": "a", "previous_response_id": %s}',
+        '{"input": "a", "background": %s}',
+        '{"input": "a", "stream": %s}',
+        '{"input": "a", "stream": true, "stream_options": %s}',
+        '{"input": "a", "store": %s}',
+        '{"input": "a", "metadata": %s}',
+        '{"input": "a", "metadata": {"k": %s}}',
+        '{"input": "a", "max_tool_calls": %s}',
+        '{"input": "a", "max_output_tokens": %s}',
+        '{"input": "a", "reasoning": %s}',
+        '{"input": "a", "reasoning": {"effort": %s}}',
+        '{"input": "a", "temperature": %s}',
+        '{"input": "a", "top_p": %s}',
+        '{"input": "a", "user": %s}',
+        '{"input": "a", "text": %s}',
+        '{"input": "a", "text": {"format": %s}}',
+        '{"input": "a", "text": {"format": {"type": "json_schema", "name": "n", "schema": %s}}}',
+        '{"input": "a", "include": %s}',
+        '{"input": "a", "include": [%s]}',
+        '{"input": "a", "tools": %s}',
+        '{"input": "a", "tools": [%s]}',
+        '{"input": "a", "tools": [{"type": %s}]}',
+        '{"input": "a", "tools": [{"type": "web_search", "user_location": %s}]}',
+        '{"input": "a", "tools": [{"type": "file_search", "vector_store_ids": %s}]}',
+        '{"input": "a", "tools": [{"type": "code_interpreter", "container": %s}]}',
+        '{"input": "a", "tools": [{"type": "mcp", "server_label": %s}]}',
+        '{"input": "a", "tools": [{"type": "mcp", "server_label": "a", "allowed_tools": %s}]}',
+        '{"input": "a", "tool_choice": %s}',
+        '{"input": "a", "truncation": %s}',
+        '{"input": "a", "canary": %s}',
+        "%s",
+    ],
 }
 WHOLE_BODIES = [
     b"",
@@ -154,6 +197,18 @@ async def test_ids_that_nothing_has_are_not_found_in_one_shape(part: str) -> Non
             assert answer.status_code == 404
             assert answer.json()["code"] == "not-found"
             assert "x-injected" not in answer.headers
+            assert "passwd" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "part"), [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")]
+)
+async def test_ids_that_no_response_has_are_not_found_in_openais_shape(method: str, part: str) -> None:
+    async with served(MemoryRunService(completed_run())) as http:
+        await http.client.post("/v1/responses", json={"input": "a"})
+        for run_id in IDS:
+            answer = await http.client.request(method, f"/v1/responses/{run_id}{part}")
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not-found")
             assert "passwd" not in answer.text
 
 

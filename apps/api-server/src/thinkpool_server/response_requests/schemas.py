@@ -120,11 +120,11 @@ def _known_tool(value: object) -> object:
 
 def _tool_kind(value: "dict[str, str] | _Part") -> str:
     kind = value["type"] if isinstance(value, dict) else str(getattr(value, "type"))  # noqa: B009 -- each part has one
-    return "web" if kind in _WEB else kind
+    return "web_search" if kind in _WEB else kind
 
 
 Tool: TypeAlias = Annotated[
-    Annotated[WebSearch, Tag("web")]
+    Annotated[WebSearch, Tag("web_search")]
     | Annotated[FileSearch, Tag("file_search")]
     | Annotated[CodeInterpreter, Tag("code_interpreter")]
     | Annotated[Mcp, Tag("mcp")],

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Self
 
-import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
+from thinkpool_pipeline.codec import to_json
 from thinkpool_pipeline.errors import EventsExpired, ShuttingDown, UnknownRun
 from thinkpool_pipeline.events import RunCancelled, RunCompleted, RunFailed, StoredEvent
 from thinkpool_pipeline.values import RunId, Seq
@@ -259,4 +259,4 @@ def _report(end: StoredEvent) -> str:
 
 
 def _json(value: object, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(value), headers=headers, media_type=_JSON)
+    return Response(to_json(value), headers=headers, media_type=_JSON)

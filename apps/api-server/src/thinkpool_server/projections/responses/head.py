@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
+import orjson
 from pydantic import JsonValue
+from thinkpool_pipeline.codec import to_json
 from thinkpool_pipeline.values import JsonFormat, JsonObject, RunId, Usage
 
 from thinkpool_server.projections.responses.identity import response_id
@@ -51,37 +53,41 @@ def is_stored(record: RunRecord) -> bool:
 
 def response_head(record: RunRecord, default_model: str, include: frozenset[str] = frozenset()) -> ResponseHead:
     """The head of the run's response; `include` is asked for besides what the request asked for."""
-    echo, sampling = record.echo, record.question.sampling
     return ResponseHead(
         run_id=record.run_id,
-        include=include | frozenset(cast("list[str]", echo.get("include", []))),
+        include=include | frozenset(cast("list[str]", record.echo.get("include", []))),
         is_background=not record.is_foreground,
-        fields={
-            "id": response_id(record.run_id),
-            "object": "response",
-            "created_at": int(record.created_at),
-            "background": not record.is_foreground,
-            "instructions": echo.get("instructions"),
-            "max_output_tokens": sampling.max_output_tokens,
-            "max_tool_calls": echo.get("max_tool_calls"),
-            "metadata": dict[str, JsonValue](record.metadata),
-            "model": record.question.model or default_model,
-            "parallel_tool_calls": True,
-            "previous_response_id": echo.get("previous_response_id"),
-            "prompt_cache_key": echo.get("prompt_cache_key"),
-            "reasoning": echo.get("reasoning") or {"effort": None, "summary": None},
-            "safety_identifier": echo.get("safety_identifier"),
-            "service_tier": "default",
-            "temperature": sampling.temperature,
-            "text": {"format": _text_format(record.question.json_format)},
-            "tool_choice": echo.get("tool_choice", "auto"),
-            "tools": echo.get("tools", []),
-            "top_logprobs": 0,
-            "top_p": sampling.top_p,
-            "truncation": echo.get("truncation", "disabled"),
-            "user": echo.get("user"),
-        },
+        fields=orjson.loads(to_json(_fields(record, default_model))),  # as it is stored: without lone surrogates
     )
+
+
+def _fields(record: RunRecord, default_model: str) -> JsonObject:
+    echo, sampling = record.echo, record.question.sampling
+    return {
+        "id": response_id(record.run_id),
+        "object": "response",
+        "created_at": int(record.created_at),
+        "background": not record.is_foreground,
+        "instructions": echo.get("instructions"),
+        "max_output_tokens": sampling.max_output_tokens,
+        "max_tool_calls": echo.get("max_tool_calls"),
+        "metadata": dict[str, JsonValue](record.metadata),
+        "model": record.question.model or default_model,
+        "parallel_tool_calls": True,
+        "previous_response_id": echo.get("previous_response_id"),
+        "prompt_cache_key": echo.get("prompt_cache_key"),
+        "reasoning": echo.get("reasoning") or {"effort": None, "summary": None},
+        "safety_identifier": echo.get("safety_identifier"),
+        "service_tier": "default",
+        "temperature": sampling.temperature,
+        "text": {"format": _text_format(record.question.json_format)},
+        "tool_choice": echo.get("tool_choice", "auto"),
+        "tools": echo.get("tools", []),
+        "top_logprobs": 0,
+        "top_p": sampling.top_p,
+        "truncation": echo.get("truncation", "disabled"),
+        "user": echo.get("user"),
+    }
 
 
 def response_object(head: ResponseHead, outcome: Outcome, output: list[JsonValue]) -> JsonObject:
