@@ -258,6 +258,7 @@ async def _open_log(deployment: Deployment, metrics: Metrics) -> AsyncGenerator[
 def _make_pool(settings: Settings, models: Mapping[str, Model], toolbox: Toolbox) -> PipelinePool:
     loop_settings = LoopSettings(
         context_tokens=settings.model_context_tokens,
+        max_history_tokens=settings.max_history_tokens,
         keep_tool_results=settings.keep_tool_results,
         tool_parallelism=settings.tool_parallelism,
         call_timeout_seconds=max(settings.model_total_seconds, settings.tool_timeout_seconds) + _CALL_SLACK_SECONDS,

@@ -78,6 +78,12 @@ class Settings(BaseSettings):
     model_context_tokens: int = Field(
         default=128_000, ge=2_000, le=10_000_000, description="The model's window; a run's context is kept inside it."
     )
+    max_history_tokens: int = Field(
+        default=32_000,
+        ge=500,
+        le=10_000_000,
+        description="A longer history is summarised by the model first; half the window at most.",
+    )
     model_max_attempts: int = Field(
         default=4, ge=1, le=10, description="Tries for one reply, the first included: bounds what a dead model costs."
     )

@@ -28,6 +28,10 @@ Within: TypeAlias = str | None
 """The id of the call that an event is part of, where a call researches on its own; None for the run itself."""
 
 
+Purpose: TypeAlias = Literal["history", "research", "report", "findings"]
+"""`history` sums up a long conversation; `findings` ends the research of a call that researches on its own."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunQueued:
     """The run is accepted and waits."""
@@ -60,8 +64,7 @@ class TurnStarted:
     type: ClassVar = "turn.started"
     turn: int
     """From 1."""
-    purpose: Literal["research", "report", "findings"]
-    """`findings` ends the research of a call that researches on its own."""
+    purpose: Purpose
     within: Within = None
 
 

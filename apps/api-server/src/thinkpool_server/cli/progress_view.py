@@ -9,6 +9,7 @@ from thinkpool_pipeline.events import (
     CitationChecked,
     EndEvent,
     MessageDelta,
+    Purpose,
     ReasoningDelta,
     ReportDelta,
     RunCancelled,
@@ -51,7 +52,7 @@ class TurnView:
     """A model turn and the calls it asked for."""
 
     turn: int
-    purpose: Literal["research", "report", "findings"]
+    purpose: Purpose
     thinking: str = ""
     text: str = ""
     calls: list[CallView] = field(default_factory=list[CallView])

@@ -121,8 +121,11 @@ def _newest_turns(turns: Sequence[TurnView], max_rows: int | None) -> Sequence[T
     return turns[len(turns) - kept :]
 
 
+_TURNS = {"report": "Writing the report", "history": "Summing up the conversation"}
+
+
 def _turn(turn: TurnView, now: float, width: int) -> RenderableType:
-    label = "Writing the report" if turn.purpose == "report" else f"Turn {turn.turn}"
+    label = _TURNS.get(turn.purpose, f"Turn {turn.turn}")
     mark, style = ("●", "bold") if turn.is_finished else ("○", "bold cyan")
     head = Text.assemble((f"{mark} ", style), (label, style))
     if turn.retracted:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from thinkpool_pipeline.loop.settings import LoopSettings
 from thinkpool_pipeline.values import Message, ModelReply, ToolResult
 
-_BYTES_PER_TOKEN = 4
+BYTES_PER_TOKEN = 4
+"""Of text, as estimated."""
 _MESSAGE_TOKENS = 8
 _GUARD_TOKENS = 1_000
 _GUARD_FACTOR = 1.5
@@ -30,7 +31,7 @@ class Conversation:
     """All that was said in one run, oldest first."""
 
     def __init__(self, opening: Iterable[Message], settings: LoopSettings, *, max_output_tokens: int) -> None:
-        self._entries = [_Entry(message, _estimate(message)) for message in opening]
+        self._entries = [_Entry(message, estimate(message)) for message in opening]
         self._window_tokens = settings.context_tokens
         self._max_output_tokens = min(max_output_tokens, settings.context_tokens // _MAX_OUTPUT_SHARE)
         self._keep = settings.keep_tool_results
@@ -49,9 +50,9 @@ class Conversation:
         prompt_tokens = reply.usage.input_tokens or self._sent_tokens
         self._tokens_per_estimate = min(max(prompt_tokens / max(self._sent_tokens, 1), 0.5), 3.0)
         message = Message(role="assistant", content=reply.text, tool_calls=reply.tool_calls)
-        self._known_tokens = prompt_tokens + (reply.usage.output_tokens or _estimate(message))
+        self._known_tokens = prompt_tokens + (reply.usage.output_tokens or estimate(message))
         if reply.text or reply.tool_calls:
-            self._entries.append(_Entry(message, _estimate(message)))
+            self._entries.append(_Entry(message, estimate(message)))
             self._sent_tokens += self._entries[-1].full_tokens
 
     def add_results(self, results: Sequence[ToolResult]) -> None:
@@ -59,7 +60,7 @@ class Conversation:
         for result in results:
             full = Message(role="tool", content=result.content, call_id=result.call_id, passages=result.passages)
             stub = replace(full, content=_stub(result))
-            self._entries.append(_Entry(full, _estimate(full), stub, _estimate(stub)))
+            self._entries.append(_Entry(full, estimate(full), stub, estimate(stub)))
         self._results += len(results)
 
     def is_shown(self, call_id: str) -> bool:
@@ -72,7 +73,7 @@ class Conversation:
         """Whether the window holds one more research turn and, after it, the report."""
         growth = self._tokens(self._keep) - self._sent_tokens
         needed = self._known_tokens + (growth * _GUARD_FACTOR if growth > 0 else growth)
-        needed += _estimate(report_prompt) + self._max_output_tokens + _GUARD_TOKENS
+        needed += estimate(report_prompt) + self._max_output_tokens + _GUARD_TOKENS
         return needed < self._window_tokens
 
     def for_research(self) -> tuple[Message, ...]:
@@ -81,7 +82,7 @@ class Conversation:
 
     def for_report(self, report_prompt: Message) -> tuple[Message, ...]:
         """The conversation as the writer reads it: as many results in full as the window holds, newest first."""
-        room = self._window_tokens - self._max_output_tokens - _GUARD_TOKENS - _estimate(report_prompt)
+        room = self._window_tokens - self._max_output_tokens - _GUARD_TOKENS - estimate(report_prompt)
         most = self._results if self._max_chars is None else max(self._keep, 0)
         keep = next(
             (kept for kept in range(most, 0, -1) if self._tokens(kept) * self._tokens_per_estimate <= room),
@@ -138,7 +139,8 @@ def _stub(result: ToolResult) -> str:
     return f"[This result of {result.name} was left out to save room.{sources} Repeat the call to read it again.]"
 
 
-def _estimate(message: Message) -> int:
+def estimate(message: Message) -> int:
+    """The tokens of a message, roughly."""
     size = len(message.content.encode("utf-8", "replace"))
     size += sum(len(call.name) + len(str(call.arguments)) for call in message.tool_calls)
-    return size // _BYTES_PER_TOKEN + _MESSAGE_TOKENS
+    return size // BYTES_PER_TOKEN + _MESSAGE_TOKENS

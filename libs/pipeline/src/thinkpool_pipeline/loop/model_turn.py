@@ -3,10 +3,9 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from thinkpool_pipeline.errors import ModelTimeout
-from thinkpool_pipeline.events import MessageDelta, ReasoningDelta, TurnFinished, TurnRetracted, TurnStarted
+from thinkpool_pipeline.events import MessageDelta, Purpose, ReasoningDelta, TurnFinished, TurnRetracted, TurnStarted
 from thinkpool_pipeline.loop.settings import RunScope
 from thinkpool_pipeline.values import (
     JsonFormat,
@@ -39,14 +38,14 @@ class ModelTurn:
         run: RunScope,
         turn: int,
         *,
-        purpose: Literal["research", "report", "findings"] = "research",
+        purpose: Purpose = "research",
         sink: ReportSink | None = None,
         json_format: JsonFormat | None = None,
     ) -> None:
         """`sink` takes the text of a report; other turns say theirs as it comes."""
         self._run = run
         self._turn = turn
-        self._purpose: Literal["research", "report", "findings"] = purpose
+        self._purpose: Purpose = purpose
         self._sink = sink
         self._json_format = json_format
         self._began_at = 0.0

@@ -31,7 +31,8 @@ from thinkpool_pipeline.values import (
 class Research:
     """Looks for what answers one question, once; a resumed run gets a new one, and the journal of the old."""
 
-    def __init__(self, run: RunScope) -> None:
+    def __init__(self, run: RunScope, turns: int = 0) -> None:
+        """`turns` of the model were taken before."""
         question, settings = run.question, run.parts.settings
         self._run = run
         self.conversation = Conversation(
@@ -39,7 +40,7 @@ class Research:
             settings,
             max_output_tokens=question.sampling.max_output_tokens or settings.max_output_tokens,
         )
-        self.turns = 0
+        self.turns = turns
         """Turns of the model so far."""
         self._has_subtopics = settings.subtopic_share > 0 and run.within is None and self._may_use_tools()
         self._calls = ToolCalls(run, self.conversation.is_shown, self._subtopic if self._has_subtopics else None)
@@ -62,8 +63,6 @@ class Research:
             RunError: the run cannot go on.
 
         """
-        for turn in sorted(self._run.journal.torn.turns):
-            self._run.journal.emit(TurnRetracted(turn=turn, reason="restarted"))
         if not self._may_use_tools():
             return "finished"
         try:
@@ -185,6 +184,7 @@ class Research:
 
         """
         run = self._run
+        retract_torn_turns(run)
         stop_reason = await self.until_done()
         writer = subtopic.FindingsWriter(run, self.conversation, self.turns + 1)
         text = await writer.write(circumstances_of(stop_reason, self._calls.failing))
@@ -209,6 +209,12 @@ class Research:
             usage=self._run.meter.usage,
             tool_calls=self._run.meter.tool_calls,
         )
+
+
+def retract_torn_turns(run: RunScope) -> None:
+    """Says that what earlier attempts streamed of turns that they did not finish is void."""
+    for turn in sorted(run.journal.torn.turns):
+        run.journal.emit(TurnRetracted(turn=turn, reason="restarted"))
 
 
 def opening_messages(question: Question, today: str) -> list[Message]:

@@ -21,6 +21,8 @@ class LoopSettings:
     """The model's window: prompt and reply together."""
     max_output_tokens: int = 8_192
     """Room kept in the window for one reply, unless the question asks for another figure; at most a quarter of it."""
+    max_history_tokens: int = 32_000
+    """The most that messages before the question may have; older ones are summarised. At most half of the window."""
     keep_tool_results: int = 5
     """How many of the newest tool results a research turn shows in full; -1 for all."""
     max_tool_result_chars: int = 100_000

@@ -6,6 +6,7 @@ same reply, and a run that is taken up after a crash goes on where it was.
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -36,6 +37,8 @@ _MOST_TURNS = 4
 """Searches, reading, searches of the second hop, reading."""
 _NARROW_QUERIES = 3
 """Queries that the local documents are searched for, when a wider one follows."""
+_SAID = re.compile(r"^(User|Assistant): (.{0,200})", re.MULTILINE)
+_MOST_BEGINNINGS = 20
 _READ_THOUGHT = "These sources look best by their rank in the searches."
 _HOP_THOUGHT = "The best passages mention names that the question does not; they may hold the rest of the answer."
 
@@ -58,7 +61,9 @@ class BuiltinResearcher:
         known = investigation(request)
         planned = plan(known.question)
         reasoning, calls = "", ()
-        if request.tools:
+        if request.step == "history":
+            text = _beginnings(request.messages[-1].content)
+        elif request.tools:
             reasoning, text, calls = _next_step(known, planned, request.tools)
             await _stream("reasoning", reasoning, on_delta)
         else:
@@ -78,6 +83,12 @@ class BuiltinResearcher:
             ),
             model=self.name,
         )
+
+
+def _beginnings(task: str) -> str:
+    """Of a conversation that is to be summarised, how each message begins."""
+    said = _SAID.findall(task)
+    return "\n".join(f"{speaker}: {' '.join(text.split())}" for speaker, text in said[-_MOST_BEGINNINGS:]) or "..."
 
 
 def _next_step(known: Investigation, planned: Plan, tools: Sequence[ToolSpec]) -> tuple[str, str, tuple[ToolCall, ...]]:

@@ -104,7 +104,10 @@ class _Strand:
             _expect(self.open is None, "one turn is open at a time")
             _expect(not self.open_calls, "a turn starts when the calls before it have ended")
             _expect(event.turn == (self.last.turn if self.last else 0) + 1, "turns count from 1")
-            _expect(not self.last or self.last.purpose == "research", "the report is the last turn")
+            _expect(not self.last or self.last.purpose in ("history", "research"), "the report is the last turn")
+            _expect(
+                event.purpose != "history" or (event.turn == 1 and event.within is None), "history is summed up first"
+            )
             _expect((event.purpose == "report") <= (event.within is None), "only the run itself has a report")
             self.open = event
             self.report.clear()
