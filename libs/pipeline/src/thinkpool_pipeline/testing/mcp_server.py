@@ -453,6 +453,7 @@ def main() -> None:
             parser.add_argument(option, type=int if habit.name == "page_size" else str, default=habit.default)
     given = vars(parser.parse_args())
     habits = Habits(**{habit.name: given[habit.name] for habit in fields(Habits)})
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever starts tests in the background has it ignored
     if habits.stubborn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if habits.start_after:

@@ -147,9 +147,12 @@ class StdioTransport:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            await self._stop()
+            try:
+                await self._stop()
+            finally:
+                self._signal(signal.SIGKILL)
+                await self._exit()  # a process that nobody has waited for outlives its transport
         finally:
-            self._signal(signal.SIGKILL)
             self._transport.close()
             for task in self._tasks:
                 task.cancel()
