@@ -8,8 +8,9 @@ class ReportText:
     """
 
     def __init__(self) -> None:
-        self._sent = ""
-        self._written = ""
+        self._sent: list[str] = []
+        self._again: str | None = None
+        """What is written since the report was begun again, until that is past what was sent."""
         self._turn = 0
         self.is_rewritten = False
         """Whether what was sent is not what is written, so that the stream must end."""
@@ -17,30 +18,34 @@ class ReportText:
     @property
     def sent(self) -> str:
         """All that was given out to be sent."""
-        return self._sent
+        return "".join(self._sent)
 
     def add(self, turn: int, text: str) -> str:
         """What to send now that the turn wrote more; may be empty."""
         self._turn = turn
-        self._written += text
-        return self._news()
+        if self._again is None:
+            self._sent.append(text)
+            return text
+        return self._catch_up(self._again + text)
 
     def retract(self, turn: int) -> None:
         """Takes the turn's text for void."""
         if turn == self._turn:
-            self._written = ""
+            self._again = ""
 
     def finish(self, report: str) -> str:
         """What to send now that the report is this; white space at its end is no difference."""
-        self._written = self._sent if self._sent.rstrip() == report.rstrip() else report
-        news = self._news()
-        self.is_rewritten = self._sent != self._written
+        sent = self.sent
+        written = sent if sent.rstrip() == report.rstrip() else report
+        news = self._catch_up(written)
+        self.is_rewritten = self.sent != written
         return news
 
-    def _news(self) -> str:
-        if self._written.startswith(self._sent):
-            news = self._written[len(self._sent) :]
-            self._sent = self._written
-            return news
-        self.is_rewritten = not self._sent.startswith(self._written)
+    def _catch_up(self, written: str) -> str:
+        sent = self.sent
+        if written.startswith(sent):
+            self._sent, self._again = [written], None
+            return written[len(sent) :]
+        self._again = written
+        self.is_rewritten = not sent.startswith(written)
         return ""
