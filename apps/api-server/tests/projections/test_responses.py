@@ -269,10 +269,10 @@ def test_a_place_in_the_queue_takes_no_number() -> None:
     place = StoredEvent(
         seq=Seq(0), type="run.queued", data=encode(RunQueued(position=2, ahead=2, estimated_start_seconds=1)), at=0
     )
-    log = stored(begun_run())
-    told = ResponseProjection(head())
-    untold = ResponseProjection(head())
-    assert told.project([log[0], place, *log[1:]]) == untold.project(log)
+    log = stored((*begun_run(), started("c1", "web_search"), finished("c1", "web_search"), found(1, "d", None, "D")))
+    end = stored(long_run())[-1:]
+    told, untold = ResponseProjection(head()), ResponseProjection(head())
+    assert told.project([*log[:-1], place, log[-1], *end]) == untold.project([*log, *end])
 
 
 def test_a_response_at_work_shows_what_there_is() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -504,6 +505,18 @@ async def test_a_bad_page_of_input_is_a_bad_request(query: str) -> None:
     async with served(MemoryRunService(completed_run())) as http:
         await http.client.post("/v1/responses", json={"input": "a"})
         assert (await http.client.get(f"/v1/responses/{RESPONSE}/input_items?{query}")).status_code == 400
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("field", ["instructions", "user", "input", "safety_identifier"])
+async def test_half_of_a_character_is_given_back_as_the_log_keeps_it(field: str, stream: bool) -> None:
+    body = json.dumps({"input": "a", "metadata": {"k": "\ud800"}, field: "b\ud800", "stream": stream})
+    async with served(MemoryRunService(completed_run())) as http:
+        headers = {"Content-Type": "application/json"}
+        answer = await http.client.post("/v1/responses", content=body, headers=headers)
+        items = await http.client.get(f"/v1/responses/{RESPONSE}/input_items")
+    assert (answer.status_code, items.status_code) == (200, 200)
+    assert '"metadata":{"k":"\ufffd"}' in answer.text
 
 
 async def test_an_events_text_cannot_break_the_stream() -> None:

@@ -158,8 +158,7 @@ class Thinking:
             return
         self._part = None
         number, text = part[0], "".join(self._texts)
-        if not is_void:
-            item.parts[number] = text
+        item.parts[number] = text
         where: JsonObject = {**item.place.fields, "summary_index": number}
         yield self._frames.of("response.reasoning_summary_text.done", {**where, "text": text})
         shown: JsonObject = {"type": "summary_text", "text": text}
