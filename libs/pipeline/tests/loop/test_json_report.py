@@ -122,6 +122,7 @@ async def test_a_run_killed_at_any_point_pays_for_no_draft_twice_and_ends_the_sa
     undisturbed = MemoryJournal()
     expected = await answer_of(model_of("{}", '{"height": 94, "why": "So. [1]"}'), undisturbed)
 
+    assert {"report/draft", "report/repair", "report"} < undisturbed.steps.keys()
     for point in range(undisturbed.points):
         first = MemoryJournal(crash_at=point)
         with pytest.raises(SimulatedCrash):
@@ -130,6 +131,7 @@ async def test_a_run_killed_at_any_point_pays_for_no_draft_twice_and_ends_the_sa
         answer = await answer_of(model_of("{}", '{"height": 94, "why": "So. [1]"}'), second)
 
         assert answer == expected, f"killed at point {point}"
+        assert second.steps.keys() == undisturbed.steps.keys()
         assert not set(first.steps) & set(second.steps_run), f"killed at point {point}"
 
 
