@@ -1,5 +1,6 @@
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from live_server import LiveServer, upstream_settings
 from thinkpool_pipeline.testing.upstream import PROFILES, SimulatedUpstream
 
 OpenServer = Callable[..., AbstractAsyncContextManager[LiveServer]]
+OpenReplicas = Callable[..., AbstractAsyncContextManager[list[LiveServer]]]
 
 
 @pytest.fixture
@@ -32,3 +34,22 @@ def open_server(tmp_path: Path) -> OpenServer:
         return LiveServer(tmp_path / "data", settings | environment)
 
     return make
+
+
+@pytest.fixture
+def open_replicas(tmp_path: Path, database_url: str) -> OpenReplicas:
+    """Starts replicas on a database of their own, each with a data directory of its own."""
+
+    @asynccontextmanager
+    async def opened(upstream: SimulatedUpstream, count: int = 2, **more: str) -> AsyncGenerator[list[LiveServer]]:
+        environment = upstream_settings(upstream) | {"DATABASE_URL": database_url} | more
+        servers = [LiveServer(tmp_path / f"replica-{number}", environment) for number in range(count)]
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout(120):
+                await asyncio.gather(*(stack.enter_async_context(server) for server in servers))
+                for server in servers:
+                    while (await server.health())["replicas"] < count:
+                        pass
+                yield servers
+
+    return opened

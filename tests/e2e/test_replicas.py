@@ -2,38 +2,15 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
-import pytest
-from live_server import LiveServer, field, upstream_settings
+from live_server import LiveServer, field
 from thinkpool_pipeline.testing.upstream import Fault, SimulatedUpstream, Timing
 from thinkpool_server.postgres import connect
 
+from conftest import OpenReplicas
+
 STALLED = Timing(first_token_seconds=0.0, token_seconds=30.0)
-
-OpenReplicas = Callable[..., AbstractAsyncContextManager[list[LiveServer]]]
-
-
-@pytest.fixture
-def open_replicas(tmp_path: Path, database_url: str) -> OpenReplicas:
-    """Starts replicas on a database of their own, each with a data directory of its own."""
-
-    @asynccontextmanager
-    async def opened(upstream: SimulatedUpstream, count: int = 2, **more: str) -> AsyncGenerator[list[LiveServer]]:
-        environment = upstream_settings(upstream) | {"DATABASE_URL": database_url} | more
-        servers = [LiveServer(tmp_path / f"replica-{number}", environment) for number in range(count)]
-        async with AsyncExitStack() as stack:
-            async with asyncio.timeout(120):
-                await asyncio.gather(*(stack.enter_async_context(server) for server in servers))
-                for server in servers:
-                    while (await server.health())["replicas"] < count:
-                        pass
-                yield servers
-
-    return opened
 
 
 async def test_any_replica_serves_any_run(open_replicas: OpenReplicas, upstream: SimulatedUpstream) -> None:

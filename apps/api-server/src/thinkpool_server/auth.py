@@ -14,8 +14,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from thinkpool_server.error_responses import Failure, respond
 from thinkpool_server.runs import Tenant
 from thinkpool_server.setting_values import ServerKey
+from thinkpool_server.settings import OPEN_TENANT
 
-DEFAULT_TENANT = Tenant("default")
+DEFAULT_TENANT = Tenant(OPEN_TENANT)
 """Everybody, on an open server."""
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/metrics", "/openapi.json"})

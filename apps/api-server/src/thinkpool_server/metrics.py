@@ -5,7 +5,7 @@ closed set, whatever clients, models and pages say.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import cast
+from typing import Literal, cast
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -72,6 +72,9 @@ class Metrics:
         self._failures = self._counter("run_failures", "Runs failed.", "code")
         self._turns = self._counter("turns", "Model turns recorded.")
         self._tokens = self._counter("tokens", "Tokens of ended runs, as the provider counted them.", "kind")
+        self._webhooks = self._counter("webhook_deliveries", "Webhooks that need no more attempts.", "outcome")
+        for outcome in ("delivered", "gone", "given_up"):
+            self._webhooks.labels(outcome=outcome)
         self._tool_errors = self._counter("tool_errors", "Tool calls that failed.", "tool", "code")
         self._tool_seconds = self._histogram("tool_duration_seconds", "Tool calls.", _TOOL_BUCKETS, "tool")
         self._wait_seconds = self._histogram("queue_wait_seconds", "From acceptance to the first start.", _WAIT_BUCKETS)
@@ -114,6 +117,10 @@ class Metrics:
             method=method if method in _METHODS else OTHER,
             status=f"{status // 100}xx",
         ).inc()
+
+    def observe_webhook(self, outcome: Literal["delivered", "gone", "given_up"]) -> None:
+        """Counts a webhook that was delivered, or will not be."""
+        self._webhooks.labels(outcome=outcome).inc()
 
     def observe_loop_lag(self, seconds: float) -> None:
         """Notes how late a timer of the event loop fired."""

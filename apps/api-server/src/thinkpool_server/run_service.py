@@ -9,7 +9,7 @@ import base64
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ from thinkpool_server.engine import Engine
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
 from thinkpool_server.event_log import EventLog, FollowingReader
 from thinkpool_server.event_log.notices import Read
-from thinkpool_server.event_log.store import Creation, Crowd, StoredRun
+from thinkpool_server.event_log.store import Creation, Crowd, StoredRun, Webhook
 from thinkpool_server.runs import RunPage, RunRecord, RunStatus, Sending, Submission, Tenant, file_facts
 from thinkpool_server.service_statistics import ServiceStatistics
 from thinkpool_server.supervisor import CancelledBy, Supervisor
@@ -53,8 +53,12 @@ class EventLogRunService:
         disconnect_grace_seconds: float,
         has_others: bool,
         statistics: Callable[[], ServiceStatistics],
+        webhook_tenants: Collection[Tenant] = (),
     ) -> None:
-        """`has_others` says whether other replicas may execute what this one is asked for."""
+        """`has_others` says whether other replicas may execute what this one is asked for.
+
+        The operator is told of each run's end of the `webhook_tenants`.
+        """
         self._log = log
         self._engine = engine
         self._supervisor = supervisor
@@ -67,6 +71,7 @@ class EventLogRunService:
         self._read_here: set[RunId] = set()
         self._ended_before: set[RunId] = set()
         self._statistics = statistics
+        self._webhook_tenants = webhook_tenants
 
     def __repr__(self) -> str:
         return f"<EventLogRunService {self._admission!r}>"
@@ -98,6 +103,7 @@ class EventLogRunService:
             arrival=ticket.arrival,
             fingerprint=fingerprint,
             cancelled_by=None,
+            webhooks=self._webhooks(submission),
         )
         creating = self._log.create(
             run,
@@ -284,6 +290,10 @@ class EventLogRunService:
 
     def _refusal(self, tenant: Tenant, crowd: Crowd) -> AdmissionError | None:
         return self._admission.refusal(tenant, executing=crowd.executing, waiting=crowd.waiting)
+
+    def _webhooks(self, submission: Submission) -> tuple[Webhook, ...]:
+        asked = () if submission.webhook_url is None else (Webhook(target="run", url=submission.webhook_url),)
+        return (*asked, Webhook(target="tenant")) if submission.tenant in self._webhook_tenants else asked
 
     async def _found_before(self, submission: Submission, run_id: RunId, fingerprint: str) -> RunRecord | None:
         """The run that an earlier try of the same request began, if any did."""

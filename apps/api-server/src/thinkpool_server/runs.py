@@ -39,6 +39,8 @@ class Submission:
     is_foreground: bool = False
     """Whether the run is cancelled, after the grace, once nobody reads it."""
     metadata: dict[str, str] = field(default_factory=dict[str, str])
+    webhook_url: str | None = field(default=None, repr=False)
+    """Who is told of its end, beside whom the operator tells."""
     echo: JsonObject = field(default_factory=dict[str, JsonValue])
     """Of the request, what its dialect gives back with the answer as it was said."""
 

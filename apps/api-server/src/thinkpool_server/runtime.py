@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from thinkpool_pipeline.events import RunEvent
+from thinkpool_pipeline.events import END_TYPES, RunEvent
 from thinkpool_pipeline.knowledge import KnowledgeBase
 from thinkpool_pipeline.loop import LoopSettings
 from thinkpool_pipeline.outward import Outward, open_outward
@@ -41,6 +41,8 @@ from thinkpool_server.settings import Settings
 from thinkpool_server.shared_upstreams import open_shared_upstreams
 from thinkpool_server.supervisor import Supervisor
 from thinkpool_server.toolbox import Toolbox, make_models, open_toolbox
+from thinkpool_server.webhook_rules import WebhookRules
+from thinkpool_server.webhooks import Courier, Dispatch
 
 PACKAGE = "thinkpool-server"
 
@@ -90,7 +92,8 @@ async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncG
         toolbox = means.toolbox
         models = make_models(settings, means.outward)
         metrics = Metrics(settings.metrics_namespace, toolbox.tool_names())
-        log = await stack.enter_async_context(_open_log(deployment, metrics))
+        ended = asyncio.Event()
+        log = await stack.enter_async_context(_open_log(deployment, metrics, ended))
         pool = await stack.enter_async_context(_make_pool(settings, models, toolbox))
         unfinished = await log.unfinished()
         admission = await _restore_admission(settings, log, unfinished)
@@ -125,6 +128,7 @@ async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncG
             disconnect_grace_seconds=settings.disconnect_grace_seconds,
             has_others=deployment.membership is not None,
             statistics=figures.gather,
+            webhook_tenants=frozenset(_webhook_urls(settings)),
         )
         runtime = ServerRuntime(
             service=service,
@@ -140,6 +144,7 @@ async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncG
         )
         stack.push_async_callback(_hand_back, runtime, supervisor)
         work = [service.feed(), _housekeeping(runtime).run(), keep_swept(log, toolbox.sweep)]
+        work.append(_dispatch(settings, log, means.outward, metrics, ended).run())
         if deployment.membership is None:
             await service.recover(unfinished)
         else:
@@ -232,6 +237,16 @@ async def _abandon_when(lost: asyncio.Event, supervisor: Supervisor) -> None:
     supervisor.abandon()
 
 
+def _webhook_urls(settings: Settings) -> dict[Tenant, str]:
+    return {Tenant(webhook.tenant): webhook.url.get_secret_value() for webhook in settings.webhooks}
+
+
+def _dispatch(settings: Settings, log: EventLog, outward: Outward, metrics: Metrics, ended: asyncio.Event) -> Dispatch:
+    rules = WebhookRules.of(settings)
+    courier = Courier(log, outward, rules, _webhook_urls(settings), count=metrics.observe_webhook)
+    return Dispatch(log, courier, wake=ended)
+
+
 def _housekeeping(runtime: ServerRuntime) -> Housekeeping:
     return Housekeeping(
         runtime.service,
@@ -243,8 +258,12 @@ def _housekeeping(runtime: ServerRuntime) -> Housekeeping:
 
 
 @asynccontextmanager
-async def _open_log(deployment: Deployment, metrics: Metrics) -> AsyncGenerator[EventLog]:
+async def _open_log(deployment: Deployment, metrics: Metrics, ended: asyncio.Event) -> AsyncGenerator[EventLog]:
+    """The log; `ended` is set whenever a run ends here."""
+
     def observe(record: RunRecord, event: RunEvent) -> None:
+        if event.type in END_TYPES:
+            ended.set()
         metrics.observe(event, since_submit_seconds=max(0.0, time.time() - record.created_at))
 
     log = EventLog(deployment.store, lease=deployment.lease, observe=observe)

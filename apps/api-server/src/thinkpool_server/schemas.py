@@ -96,6 +96,10 @@ OutputTokens = Annotated[int, Field(ge=1, le=10_000_000)]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 
 
+WebhookUrl = Annotated[Text, Field(min_length=1, max_length=2_000)]
+"""Not OpenAI's: who is told of the run's end."""
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
@@ -150,6 +154,8 @@ class ResearchRequest(_Body):
     metadata: Metadata | None = None
     stream: bool = False
     """Whether the answer is the event stream, as with `Accept: text/event-stream`."""
+    webhook_url: WebhookUrl | None = None
+    """Who is told of the run's end."""
 
 
 class JsonSchemaFormat(BaseModel):
@@ -210,3 +216,4 @@ class ChatRequest(BaseModel):
     prompt_cache_key: Annotated[Text, Field(max_length=512)] | None = None
     output: Literal["report", "answer"] = "report"
     """Not OpenAI's: as in `ResearchRequest`."""
+    webhook_url: WebhookUrl | None = None

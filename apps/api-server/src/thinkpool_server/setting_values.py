@@ -1,5 +1,6 @@
 """How settings are written: what their text must look like, and what it comes to. No message repeats a value."""
 
+import base64
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ _MIN_KEY_CHARACTERS = 8
 _TENANT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _IMPORTABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*")
 _METRIC_PREFIX = re.compile(r"[a-z][a-z0-9_]*")
+_SECRET_PREFIX = "whsec_"  # noqa: S105 -- what such secrets begin with
+_SECRET_BYTES = range(24, 65)
+_HOST = re.compile(r"([a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,33 @@ class ServerKey:
     tenant: str
     """The key's name: whose runs are whose."""
     key: SecretStr
+
+
+@dataclass(frozen=True, slots=True)
+class TenantWebhook:
+    """Where a tenant is told of the ends of its runs."""
+
+    tenant: str
+    url: SecretStr
+    """A secret, since those who know it may be let in by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSecret:
+    """What webhooks are signed with."""
+
+    tenant: str | None
+    """Whose; None for all tenants that have none of their own."""
+    key: SecretStr
+    """As Standard Webhooks write it: `whsec_` and base64.
+
+    Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+    """
+
+    @property
+    def key_bytes(self) -> bytes:
+        """The key itself."""
+        return base64.b64decode(self.key.get_secret_value().removeprefix(_SECRET_PREFIX), validate=True)
 
 
 def checked_url(value: str) -> str:
@@ -85,6 +116,68 @@ def server_keys(value: object) -> object:
     return tuple(keys)
 
 
+def webhooks(value: object) -> object:
+    """`tenant:url` pairs."""
+    if not isinstance(value, str):
+        return value
+    found: dict[str, TenantWebhook] = {}
+    for pair in filter(None, (part.strip() for part in value.split(","))):
+        tenant, _, url = pair.partition(":")
+        if not _TENANT_NAME.fullmatch(tenant) or tenant in found or not _is_plain_url(url):
+            raise ValueError(
+                "should be tenant:url pairs with commas between them, one for a tenant: http or https URLs without a "
+                "user name, a comma in them written as %2C"
+            )
+        found[tenant] = TenantWebhook(tenant, SecretStr(url))
+    return tuple(found.values())
+
+
+def webhook_secrets(value: object) -> object:
+    """`whsec_...` secrets, each for all tenants or, as `tenant:whsec_...`, for one."""
+    if not isinstance(value, str):
+        return value
+    found: list[WebhookSecret] = []
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        tenant, colon, key = part.rpartition(":")
+        secret = WebhookSecret(tenant if colon else None, SecretStr(key))
+        if (colon and not _TENANT_NAME.fullmatch(tenant)) or not _is_signing_key(secret):
+            raise ValueError(
+                "should be secrets with commas between them, each whsec_ and the base64 of 24 to 64 random bytes, with "
+                "tenant: before it if it is for one tenant alone"
+            )
+        found.append(secret)
+    return tuple(found)
+
+
+def checked_hosts(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Hosts in small letters, with a port or without."""
+    hosts = tuple(host.lower() for host in value)
+    if not all(_HOST.fullmatch(host) for host in hosts):
+        raise ValueError("should be hosts such as hooks.example.internal or 127.0.0.1:9000, with commas between them")
+    return hosts
+
+
+def _is_plain_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            _KEY_CHARACTERS.fullmatch(url) is not None
+            and parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.username is None
+            and parts.port != 0
+        )
+    except ValueError:
+        return False
+
+
+def _is_signing_key(secret: WebhookSecret) -> bool:
+    try:
+        return secret.key.get_secret_value().startswith(_SECRET_PREFIX) and len(secret.key_bytes) in _SECRET_BYTES
+    except ValueError:
+        return False
+
+
 def checked_origins(value: tuple[str, ...]) -> tuple[str, ...]:
     """The origins, as browsers send them."""
     for origin in value:
@@ -132,3 +225,6 @@ DatabaseUrl = Annotated[SecretStr, AfterValidator(checked_database_url)]
 Secret = Annotated[SecretStr, AfterValidator(checked_secret)]
 Secrets = Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(secrets)]
 ImportableNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(checked_objects)]
+Webhooks = Annotated[tuple[TenantWebhook, ...], NoDecode, BeforeValidator(webhooks)]
+WebhookSecrets = Annotated[tuple[WebhookSecret, ...], NoDecode, BeforeValidator(webhook_secrets)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(checked_hosts)]

@@ -31,10 +31,15 @@ from thinkpool_pipeline.values import Budget
 
 from thinkpool_server.setting_values import (
     DatabaseUrl,
+    Hosts,
     ImportableNames,
     Secrets,
     ServerKey,
+    TenantWebhook,
     Url,
+    Webhooks,
+    WebhookSecret,
+    WebhookSecrets,
     checked_directory,
     checked_namespace,
     checked_origins,
@@ -43,6 +48,9 @@ from thinkpool_server.setting_values import (
     server_keys,
     split,
 )
+
+OPEN_TENANT = "default"
+"""Everybody, where there are no keys."""
 
 _PYDANTIC_PREFIX = re.compile(r"^(Value error, |Input |String )")
 
@@ -298,6 +306,20 @@ class Settings(BaseSettings):
     server_api_keys: Annotated[tuple[ServerKey, ...], NoDecode, BeforeValidator(server_keys)] = Field(
         default=(), description="`name:key` pairs with commas between them; the name is the tenant. None: open."
     )
+    webhook_secrets: WebhookSecrets = Field(
+        default=(),
+        description="Sign webhooks: `whsec_...`, or `tenant:whsec_...` for that tenant alone, with commas between"
+        " them. None: no webhooks.",
+    )
+    webhooks: Webhooks = Field(
+        default=(),
+        description="`tenant:url` pairs with commas between them: told of the end of each of the tenant's runs.",
+    )
+    webhook_hosts: Hosts = Field(
+        default=(),
+        description="Hosts that requests may name as `webhook_url` though they are not on the public internet:"
+        " `host` or `host:port`.",
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(checked_origins)] = Field(
         default=(), description="Origins whose pages may call the server from a browser; none by default."
     )
@@ -365,6 +387,16 @@ class Settings(BaseSettings):
             self.heartbeat_seconds <= self.stream_send_timeout_seconds,
             "STREAM_SEND_TIMEOUT_SECONDS should be at least HEARTBEAT_SECONDS: heartbeats find who takes nothing",
         )
+        signed = {secret.tenant for secret in self.webhook_secrets}
+        _require(
+            None in signed or all(webhook.tenant in signed for webhook in self.webhooks),
+            "WEBHOOK_SECRETS should have a secret for each tenant of WEBHOOKS",
+        )
+        tenants = {key.tenant for key in self.server_api_keys} or {OPEN_TENANT}
+        _require(
+            {*(webhook.tenant for webhook in self.webhooks), *signed} <= {*tenants, None},
+            f"WEBHOOKS and WEBHOOK_SECRETS should name tenants of SERVER_API_KEYS, or {OPEN_TENANT} if there are none",
+        )
         _require(
             not ("*" in self.cors_origins and self.cors_credentials),
             "CORS_ORIGINS should name its origins when CORS_CREDENTIALS is on",
@@ -404,7 +436,8 @@ class Settings(BaseSettings):
             if isinstance(value, tuple):
                 items = cast("tuple[object, ...]", value)
                 listed += [item for item in items if isinstance(item, SecretStr)]
-                listed += [item.key for item in items if isinstance(item, ServerKey)]
+                listed += [item.key for item in items if isinstance(item, ServerKey | WebhookSecret)]
+                listed += [item.url for item in items if isinstance(item, TenantWebhook)]
         known = {secret.get_secret_value() for secret in listed}
         return frozenset(known | {password_of(url) for url in known & {self._database_url}} - {""})
 

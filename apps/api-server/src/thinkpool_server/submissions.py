@@ -12,6 +12,7 @@ from thinkpool_server.errors import InputTooLarge, InvalidField, UnknownModel, U
 from thinkpool_server.input_files import input_files
 from thinkpool_server.runs import Sending, Submission, Tenant
 from thinkpool_server.schemas import ChatRequest, RequestBudget, RequestMessage, ResearchRequest
+from thinkpool_server.webhook_rules import WebhookRules
 
 BUILTIN_MODEL = "builtin"
 """The researcher that is no language model."""
@@ -51,6 +52,8 @@ class Asker:
     """Of all messages together."""
     max_input_file_bytes: int
     """Of all files together; 0 allows none."""
+    webhooks: WebhookRules
+    """Where the ends of runs may be told."""
 
 
 def research_submission(body: ResearchRequest, asker: Asker) -> Submission:
@@ -87,6 +90,7 @@ def research_submission(body: ResearchRequest, asker: Asker) -> Submission:
         idempotency_key=asker.idempotency_key,
         sending=asker.sending,
         metadata=dict(body.metadata or {}),
+        webhook_url=checked_webhook_url(body.webhook_url, asker),
     )
 
 
@@ -129,7 +133,20 @@ def chat_submission(body: ChatRequest, asker: Asker) -> Submission:
         sending=asker.sending,
         is_foreground=True,
         metadata=metadata,
+        webhook_url=checked_webhook_url(body.webhook_url, asker),
     )
+
+
+def checked_webhook_url(url: str | None, asker: Asker) -> str | None:
+    """The URL, if webhooks can be sent there.
+
+    Raises:
+        InvalidField: they cannot.
+
+    """
+    if url is not None:
+        asker.webhooks.check("webhook_url", url, asker.tenant)
+    return url
 
 
 def json_format(field: str, form: JsonFormat, model: str) -> JsonFormat:

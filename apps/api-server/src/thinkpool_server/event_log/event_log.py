@@ -20,7 +20,17 @@ from thinkpool_server.event_log.group_commit import GroupCommit
 from thinkpool_server.event_log.journal import Claim, RunJournal
 from thinkpool_server.event_log.notices import Appended, Deleted, Notice
 from thinkpool_server.event_log.reader import FollowingReader
-from thinkpool_server.event_log.store import Append, Creation, Crowd, Refuse, Store, StoredRun, WriteStore
+from thinkpool_server.event_log.store import (
+    Append,
+    Creation,
+    Crowd,
+    Delivery,
+    DeliveryClaim,
+    Refuse,
+    Store,
+    StoredRun,
+    WriteStore,
+)
 from thinkpool_server.event_log.topic import Topic
 from thinkpool_server.replicas.lease import UNLIMITED, Lease
 from thinkpool_server.runs import RunRecord, RunStatus, Tenant
@@ -229,6 +239,20 @@ class EventLog:
     async def last_arrival(self) -> int:
         """The newest run's place in the order of acceptance; 0 when there is none."""
         return await self._read(self._store.last_arrival)
+
+    # -- webhooks ----------------------------------------------------------------------------------------------------
+
+    async def claim_deliveries(self, claim: DeliveryClaim) -> tuple[Delivery, ...]:
+        """Webhooks of runs that have ended and of deliveries that are due, those that wait longest first."""
+        return await self._write(lambda store: store.claim_deliveries(claim))
+
+    async def settle_delivery(self, delivery: Delivery, *, next_at: float | None) -> bool:
+        """Makes it due again at this time, or removes it; False, with nothing written, when the claim has passed."""
+        return await self._write(lambda store: store.settle_delivery(delivery, next_at))
+
+    async def next_delivery_at(self) -> float | None:
+        """When the next delivery of an ended run is due, in seconds since the epoch; None when there is none."""
+        return await self._read(self._store.next_delivery_at)
 
     # -- events ------------------------------------------------------------------------------------------------------
 

@@ -72,6 +72,35 @@ DELETE_RUNS: Final[tuple[LiteralString, ...]] = (
     "DELETE FROM thinkpool.runs WHERE run_id = ANY(%s)",
 )
 
+INSERT_WEBHOOK: Final[LiteralString] = (
+    "INSERT INTO thinkpool.webhook_deliveries (run_id, target, url) VALUES (%s, %s, %s)"
+)
+
+CLAIM_DELIVERIES: Final[LiteralString] = """
+WITH due AS (
+    SELECT delivery.run_id, delivery.target, runs.tenant
+    FROM thinkpool.webhook_deliveries AS delivery JOIN thinkpool.runs USING (run_id)
+    WHERE delivery.next_at <= %s AND runs.finished_at IS NOT NULL AND runs.tenant <> ALL(%s::text[])
+    ORDER BY delivery.next_at LIMIT %s FOR UPDATE OF delivery SKIP LOCKED
+)
+UPDATE thinkpool.webhook_deliveries AS delivery SET attempts = attempts + 1, next_at = %s
+FROM due WHERE delivery.run_id = due.run_id AND delivery.target = due.target
+RETURNING delivery.run_id, due.tenant, delivery.target, delivery.url, delivery.attempts
+"""
+
+POSTPONE_DELIVERY: Final[LiteralString] = (
+    "UPDATE thinkpool.webhook_deliveries SET next_at = %s WHERE run_id = %s AND target = %s AND attempts = %s"
+)
+
+END_DELIVERY: Final[LiteralString] = (
+    "DELETE FROM thinkpool.webhook_deliveries WHERE run_id = %s AND target = %s AND attempts = %s"
+)
+
+NEXT_DELIVERY_AT: Final[LiteralString] = (
+    "SELECT min(next_at) FROM thinkpool.webhook_deliveries JOIN thinkpool.runs USING (run_id)"
+    " WHERE finished_at IS NOT NULL"
+)
+
 BEGUN: Final[LiteralString] = """
 SELECT run_id FROM thinkpool.runs
 WHERE fingerprint = %s AND (finished_at IS NULL OR finished_at > %s)

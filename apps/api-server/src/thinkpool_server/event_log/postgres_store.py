@@ -31,8 +31,17 @@ from thinkpool_server.event_log.notices import (
     Started,
     pack,
 )
-from thinkpool_server.event_log.rows import from_row, to_row, with_facts, with_files
-from thinkpool_server.event_log.store import Append, Creation, Crowd, Operation, Refuse, StoredRun
+from thinkpool_server.event_log.rows import from_row, to_delivery, to_row, with_facts, with_files
+from thinkpool_server.event_log.store import (
+    Append,
+    Creation,
+    Crowd,
+    Delivery,
+    DeliveryClaim,
+    Operation,
+    Refuse,
+    StoredRun,
+)
 from thinkpool_server.postgres.connection import Connection, connect
 from thinkpool_server.runs import Tenant, file_facts
 
@@ -127,9 +136,26 @@ class PostgresStore:
         record = run.record
         if files := record.question.files:
             self._execute(sql.INSERT_FILES, record.run_id, to_json(file_facts(files)), to_json(files))
+        for webhook in run.webhooks:
+            self._execute(sql.INSERT_WEBHOOK, record.run_id, webhook.target, webhook.url)
         self._crowd = _joined(self._current_crowd(), record.tenant)
         self._notices.append(Accepted(record.run_id, record.tenant, record.priority, created[0], at=record.created_at))
         return Creation(arrival=created[0])
+
+    def claim_deliveries(self, claim: DeliveryClaim) -> tuple[Delivery, ...]:
+        """Webhooks of runs that have ended and of deliveries that are due, those that wait longest first.
+
+        Those that another replica is claiming at the moment are passed over.
+        """
+        rows = self._all(sql.CLAIM_DELIVERIES, claim.now, list(claim.leave_out), claim.most, claim.until)
+        return tuple(to_delivery(row) for row in rows)
+
+    def settle_delivery(self, delivery: Delivery, next_at: float | None) -> bool:
+        """Makes it due again at this time, or removes it; False, with nothing written, when the claim has passed."""
+        claimed = (delivery.run_id, delivery.webhook.target, delivery.attempt)
+        if next_at is None:
+            return bool(self._execute(sql.END_DELIVERY, *claimed).rowcount)
+        return bool(self._execute(sql.POSTPONE_DELIVERY, next_at, *claimed).rowcount)
 
     def begun(self, fingerprint: str, *, ended_after: float) -> RunId | None:
         """As `find_begun`; from now on to the end of the transaction no replica stores another run."""
@@ -248,6 +274,10 @@ class PostgresStore:
         """The run, or None."""
         runs = self._runs(sql.RUNS + " WHERE run_id = %s", (run_id,))
         return runs[0] if runs else None
+
+    def next_delivery_at(self) -> float | None:
+        """When the next delivery of an ended run is due, in seconds since the epoch; None when there is none."""
+        return self._rows(sql.NEXT_DELIVERY_AT, ())[0][0]
 
     def find_begun(self, fingerprint: str, *, ended_after: float) -> RunId | None:
         """The newest run of such a submission that works or waits, or that ended since then."""

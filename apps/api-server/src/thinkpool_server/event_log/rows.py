@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from thinkpool_pipeline.codec import from_json, to_json
 from thinkpool_pipeline.values import InputFile, JsonObject, Question
 
-from thinkpool_server.event_log.store import StoredRun
+from thinkpool_server.event_log.store import Delivery, StoredRun, Webhook
 from thinkpool_server.runs import FileFacts, RunRecord
 
 COLUMNS: Final = (
@@ -84,6 +84,12 @@ def _stored(question: Question, echo: JsonObject) -> Question:
     if not echo:
         return question
     return _StoredQuestion(**{name: getattr(question, name) for name in _QUESTION_FIELDS}, echo=echo)
+
+
+def to_delivery(row: Sequence[Any]) -> Delivery:
+    """The delivery of these columns: the run, its tenant, the webhook's two, and the number of the attempt."""
+    run_id, tenant, target, url, attempt = row
+    return Delivery(run_id=run_id, tenant=tenant, webhook=Webhook(target=target, url=url), attempt=attempt)
 
 
 def with_facts(run: StoredRun, facts: bytes | None) -> StoredRun:

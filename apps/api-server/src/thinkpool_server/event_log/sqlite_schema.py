@@ -5,6 +5,9 @@ takes the numbers, then the INSERTs. A former owner's UPDATE finds no row, and n
 
 `run_files` has the files that came with a question, apart from the rest, which is read far more often; `facts` says
 what is told of them.
+
+`webhook_deliveries` has who is to be told of a run's end. A row is stored with the run, is due once the run has ended
+and `next_at` has passed, and goes when it is delivered or given up; a claim moves `next_at` and counts `attempts`.
 """
 
 from thinkpool_server.event_log.rows import COLUMNS
@@ -53,6 +56,15 @@ CREATE TABLE IF NOT EXISTS run_steps (
     value BLOB NOT NULL,
     PRIMARY KEY (run_id, name)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS webhook_deliveries (
+    run_id TEXT NOT NULL,
+    target TEXT NOT NULL,
+    url TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_at REAL NOT NULL DEFAULT 0,
+    PRIMARY KEY (run_id, target)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS webhook_deliveries_by_time ON webhook_deliveries (next_at);
 CREATE TABLE IF NOT EXISTS expired_runs (
     run_id TEXT PRIMARY KEY,
     tenant TEXT NOT NULL,
@@ -88,6 +100,25 @@ SELECT run_id FROM runs
 WHERE fingerprint = ? AND (finished_at IS NULL OR finished_at > ?)
     AND (cancelled_by IS NOT 'disconnect' OR status IN ('completed', 'failed'))
 ORDER BY arrival DESC LIMIT 1
+"""
+
+INSERT_WEBHOOK = "INSERT INTO webhook_deliveries (run_id, target, url) VALUES (?, ?, ?)"
+
+DUE_DELIVERIES = """
+SELECT delivery.run_id, tenant, target, url, attempts + 1
+FROM webhook_deliveries AS delivery JOIN runs USING (run_id)
+WHERE next_at <= ? AND finished_at IS NOT NULL AND tenant NOT IN (SELECT value FROM json_each(?))
+ORDER BY next_at LIMIT ?
+"""
+
+CLAIM_DELIVERY = "UPDATE webhook_deliveries SET attempts = ?, next_at = ? WHERE run_id = ? AND target = ?"
+
+POSTPONE_DELIVERY = "UPDATE webhook_deliveries SET next_at = ? WHERE run_id = ? AND target = ? AND attempts = ?"
+
+END_DELIVERY = "DELETE FROM webhook_deliveries WHERE run_id = ? AND target = ? AND attempts = ?"
+
+NEXT_DELIVERY_AT = """
+SELECT min(next_at) FROM webhook_deliveries JOIN runs USING (run_id) WHERE finished_at IS NOT NULL
 """
 
 EXPIRED = "SELECT run_id, tenant FROM runs WHERE finished_at < ? ORDER BY finished_at LIMIT ?"

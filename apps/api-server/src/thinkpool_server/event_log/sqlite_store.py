@@ -16,8 +16,16 @@ from thinkpool_pipeline.values import RunId, Seq
 from thinkpool_server.errors import StoreUnavailable
 from thinkpool_server.event_log import sqlite_schema as schema
 from thinkpool_server.event_log.notices import Notice
-from thinkpool_server.event_log.rows import from_row, to_row, with_facts, with_files
-from thinkpool_server.event_log.store import Append, Creation, Operation, Refuse, StoredRun
+from thinkpool_server.event_log.rows import from_row, to_delivery, to_row, with_facts, with_files
+from thinkpool_server.event_log.store import (
+    Append,
+    Creation,
+    Delivery,
+    DeliveryClaim,
+    Operation,
+    Refuse,
+    StoredRun,
+)
 from thinkpool_server.runs import Tenant, file_facts
 
 _BUSY_SECONDS = 30.0
@@ -82,7 +90,25 @@ class SqliteStore:
             return Creation(arrival=None)
         if files := run.record.question.files:
             self._writer.execute(schema.INSERT_FILES, (run.record.run_id, to_json(file_facts(files)), to_json(files)))
+        for webhook in run.webhooks:
+            self._writer.execute(schema.INSERT_WEBHOOK, (run.record.run_id, webhook.target, webhook.url))
         return Creation(arrival=run.arrival)
+
+    def claim_deliveries(self, claim: DeliveryClaim) -> tuple[Delivery, ...]:
+        """Webhooks of runs that have ended and of deliveries that are due, those that wait longest first."""
+        left_out = orjson.dumps(claim.leave_out).decode()
+        rows = self._writer.execute(schema.DUE_DELIVERIES, (claim.now, left_out, claim.most)).fetchall()
+        self._writer.executemany(
+            schema.CLAIM_DELIVERY, ((attempt, claim.until, run_id, target) for run_id, _, target, _, attempt in rows)
+        )
+        return tuple(to_delivery(row) for row in rows)
+
+    def settle_delivery(self, delivery: Delivery, next_at: float | None) -> bool:
+        """Makes it due again at this time, or removes it; False, with nothing written, when the claim has passed."""
+        claimed = (delivery.run_id, delivery.webhook.target, delivery.attempt)
+        if next_at is None:
+            return bool(self._writer.execute(schema.END_DELIVERY, claimed).rowcount)
+        return bool(self._writer.execute(schema.POSTPONE_DELIVERY, (next_at, *claimed)).rowcount)
 
     def begun(self, fingerprint: str, *, ended_after: float) -> RunId | None:
         """As `find_begun`, among all that is written by now."""
@@ -158,6 +184,11 @@ class SqliteStore:
             row = connection.execute(f"SELECT {schema.RUN_COLUMNS} FROM runs WHERE run_id = ?", (run_id,)).fetchone()  # noqa: S608 -- constants only
             return None if row is None else _with_facts(connection, [from_row(row)])[0]
 
+    def next_delivery_at(self) -> float | None:
+        """When the next delivery of an ended run is due, in seconds since the epoch; None when there is none."""
+        with self._reading() as connection:
+            return connection.execute(schema.NEXT_DELIVERY_AT).fetchone()[0]
+
     def find_begun(self, fingerprint: str, *, ended_after: float) -> RunId | None:
         """The newest run of such a submission that works or waits, or that ended since then."""
         with self._reading() as connection:
@@ -221,7 +252,7 @@ def _transaction(connection: sqlite3.Connection) -> Generator[None]:
 
 
 def _delete(connection: sqlite3.Connection, run_id: RunId) -> None:
-    for table in ("run_events", "run_steps", "run_files", "runs"):
+    for table in ("run_events", "run_steps", "run_files", "webhook_deliveries", "runs"):
         connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))  # noqa: S608 -- constants only
 
 

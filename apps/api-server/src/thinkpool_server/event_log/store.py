@@ -6,8 +6,8 @@ from theirs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
 
 from thinkpool_pipeline.errors import AdmissionError
 from thinkpool_pipeline.events import StoredEvent
@@ -15,6 +15,16 @@ from thinkpool_pipeline.values import RunId
 
 from thinkpool_server.event_log.notices import Notice
 from thinkpool_server.runs import RunRecord, Tenant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """One place to tell of a run's end; stored with the run, and due from its end on."""
+
+    target: Literal["run", "tenant"]
+    """Who named the place: whoever asked for the run, or the operator for all of its tenant's."""
+    url: str | None = field(default=None, repr=False)
+    """None for the tenant's, which is looked up when it is needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +37,32 @@ class StoredRun:
     fingerprint: str
     """A digest of what was submitted, to tell a retry from another request under the same key."""
     cancelled_by: str | None
+    webhooks: tuple[Webhook, ...] = ()
+    """What is stored with a new run, for its end; a run that is read has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A webhook that one replica may try to deliver until its claim runs out."""
+
+    run_id: RunId
+    tenant: Tenant
+    webhook: Webhook
+    attempt: int
+    """From 1 on. What a claim writes counts only while no later one has been made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryClaim:
+    """Which deliveries to claim."""
+
+    now: float
+    """Seconds since the epoch; what is due by then is claimed."""
+    until: float
+    """When they are due again, unless they are settled before."""
+    most: int
+    leave_out: tuple[Tenant, ...] = ()
+    """Tenants whose deliveries wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +124,14 @@ class WriteStore(Protocol):
         """As `Store.find_begun`; no other run is stored between this and the end of the transaction."""
         ...
 
+    def claim_deliveries(self, claim: DeliveryClaim) -> tuple[Delivery, ...]:
+        """Webhooks of runs that have ended and of deliveries that are due, those that wait longest first."""
+        ...
+
+    def settle_delivery(self, delivery: Delivery, next_at: float | None) -> bool:
+        """Makes it due again at this time, or removes it; False, with nothing written, when the claim has passed."""
+        ...
+
     def claim(self, run_id: RunId) -> StoredRun | None:
         """Raises the run's epoch; None when the run has ended or never was. Its question has its files."""
         ...
@@ -144,6 +188,10 @@ class Store(Protocol):
 
     def get(self, run_id: RunId) -> StoredRun | None:
         """The run, or None."""
+        ...
+
+    def next_delivery_at(self) -> float | None:
+        """When the next delivery of an ended run is due, in seconds since the epoch; None when there is none."""
         ...
 
     def find_begun(self, fingerprint: str, *, ended_after: float) -> RunId | None:

@@ -10,6 +10,10 @@ its writes goes through any more. `deployment` names the whole of it to other se
 `call_slots` has as many rows for each limit of outward calls as there may be calls: one that a call has taken is free
 again once `free_at` has passed, which that call's replica moves. `shared_results` has what such calls came to, and who
 is making one: `claim` while it is made, `value` afterwards, neither where everybody is to make it for himself.
+
+`webhook_deliveries` has who is to be told of a run's end. A row is stored with the run, is due once the run has ended
+and `next_at` has passed, and goes when it is delivered, given up, or its run is deleted; a claim moves `next_at` and
+counts `attempts`.
 """
 
 from typing import Final, LiteralString
@@ -90,4 +94,16 @@ CREATE INDEX shared_results_by_end ON thinkpool.shared_results (expires_at);
 
 RETRIES: Final[LiteralString] = """
 CREATE INDEX runs_by_request ON thinkpool.runs (fingerprint);
+"""
+
+WEBHOOKS: Final[LiteralString] = """
+CREATE TABLE thinkpool.webhook_deliveries (
+    run_id text NOT NULL REFERENCES thinkpool.runs ON DELETE CASCADE,
+    target text NOT NULL,
+    url text,
+    attempts integer NOT NULL DEFAULT 0,
+    next_at double precision NOT NULL DEFAULT 0,
+    PRIMARY KEY (run_id, target)
+) WITH (fillfactor = 70);
+CREATE INDEX webhook_deliveries_by_time ON thinkpool.webhook_deliveries (next_at);
 """

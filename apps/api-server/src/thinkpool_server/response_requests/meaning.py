@@ -15,7 +15,14 @@ from thinkpool_server.response_requests.schemas import ResponseRequest
 from thinkpool_server.response_requests.tools import AvailableTools, asked_tools
 from thinkpool_server.runs import RunRecord, Submission
 from thinkpool_server.schemas import RequestMessage
-from thinkpool_server.submissions import Asker, check_size, checked_model, conversation, json_format
+from thinkpool_server.submissions import (
+    Asker,
+    check_size,
+    checked_model,
+    checked_webhook_url,
+    conversation,
+    json_format,
+)
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -78,6 +85,7 @@ def response_submission(
         sending=asker.sending,
         is_foreground=not body.background,
         metadata=dict(body.metadata or {}),
+        webhook_url=checked_webhook_url(body.webhook_url, asker),
         echo={
             **_echo(body),
             "tools": tools.echo,
@@ -134,5 +142,7 @@ def _refuse_unsupported(body: ResponseRequest) -> None:
             raise UnsupportedField(shown, f"The field {shown} is not supported by this server with this value.")
     if body.background and body.store is False:
         raise InvalidField("background", "A response in the background must be stored.")
+    if body.webhook_url is not None and body.store is False:
+        raise InvalidField("webhook_url", "A response that is not stored is gone when its webhook comes.")
     if body.stream_options is not None and not body.stream:
         raise InvalidField("stream_options", "It is for streams only.")

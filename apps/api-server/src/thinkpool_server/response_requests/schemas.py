@@ -16,6 +16,7 @@ from thinkpool_server.schemas import (
     Temperature,
     Text,
     TopP,
+    WebhookUrl,
 )
 
 EARLIER_OUTPUT = (
@@ -217,3 +218,4 @@ class ResponseRequest(BaseModel):
     tool_choice: Literal["auto", "none", "required"] | None = None
     parallel_tool_calls: bool | None = None
     truncation: Literal["auto", "disabled"] | None = None
+    webhook_url: WebhookUrl | None = None

@@ -16,6 +16,7 @@ from thinkpool_server.protocols import Runtime
 from thinkpool_server.runs import Sending, Tenant
 from thinkpool_server.schemas import RequestFile, RequestMessage
 from thinkpool_server.submissions import Asker
+from thinkpool_server.webhook_rules import WebhookRules
 
 RUN_ID_HEADER = "X-ThinkPool-Run-Id"
 
@@ -70,6 +71,7 @@ async def current_asker(request: Request, runtime: CurrentRuntime, tenant: Curre
         budget=runtime.settings.budget,
         max_text_bytes=runtime.settings.max_body_bytes,
         max_input_file_bytes=runtime.settings.max_input_file_bytes,
+        webhooks=WebhookRules.of(runtime.settings),
     )
 
 

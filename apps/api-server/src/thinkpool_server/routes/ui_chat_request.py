@@ -17,6 +17,7 @@ from thinkpool_server.schemas import (
     RequestBudget,
     RequestMessage,
     ResearchRequest,
+    WebhookUrl,
 )
 from thinkpool_server.submissions import Asker, research_submission
 
@@ -57,6 +58,7 @@ class UiChatRequest(BaseModel):
     budget: RequestBudget = RequestBudget()
     priority: int = Field(default=5, ge=1, le=9)
     metadata: Metadata | None = None
+    webhook_url: WebhookUrl | None = None
 
 
 def ui_chat_submission(body: UiChatRequest, asker: Asker) -> Submission:
@@ -73,6 +75,7 @@ def ui_chat_submission(body: UiChatRequest, asker: Asker) -> Submission:
         budget=body.budget,
         priority=body.priority,
         metadata=body.metadata,
+        webhook_url=body.webhook_url,
     )
     try:
         submission = research_submission(request, asker)

@@ -34,7 +34,17 @@ from thinkpool_pipeline.outward.timing import Timing, Watch
 T = TypeVar("T")
 
 ProviderName: TypeAlias = Literal[
-    "model", "search", "reader", "extraction", "searxng", "duckduckgo", "fetcher", "sandbox", "mcp"
+    "model",
+    "search",
+    "reader",
+    "extraction",
+    "searxng",
+    "duckduckgo",
+    "fetcher",
+    "sandbox",
+    "mcp",
+    "webhook",
+    "own_webhook",
 ]
 OnRetry: TypeAlias = Callable[[OutwardError], None]
 """Is told of each failure that will be followed by another try, before the wait."""
@@ -52,6 +62,8 @@ class UpstreamSettings:
     """Upstreams of one account have one limit; empty for one of this upstream's own."""
     max_retries: int = 3
     """Of one call, on top of what its error's class allows; tries with another key are not counted."""
+    longest_wait_seconds: float = MAX_RETRY_AFTER_SECONDS
+    """The most that a `Retry-After` counts for; with several keys to take turns, an hour."""
     open_patience_seconds: float = 1.5
     """How long a call waits for a breaker that is open; beyond, it is refused at once."""
     has_breaker: bool = True
@@ -134,6 +146,7 @@ class Upstream:
         self._client = client
         self._check_url = check_url
         self._timing = timing
+        self._longest_wait_seconds = settings.longest_wait_seconds
         self._keys = KeyRing(settings.keys, timing.clock)
         self._gate = Gate(max_concurrent=settings.max_concurrent, rate=None, timing=timing, beyond=common.limit)
         self._breaker = CircuitBreaker(
@@ -356,7 +369,7 @@ class Upstream:
         return failure_by_status(
             response,
             now=self._timing.wall_clock(),
-            longest_wait_seconds=REFUSED_REST_SECONDS if is_rotated else MAX_RETRY_AFTER_SECONDS,
+            longest_wait_seconds=REFUSED_REST_SECONDS if is_rotated else self._longest_wait_seconds,
         )
 
     @asynccontextmanager

@@ -36,6 +36,7 @@ from thinkpool_pipeline.values import FinishReason, JsonObject
 
 from thinkpool_server.projections.report_text import ReportText
 from thinkpool_server.projections.responses.annotations import annotation
+from thinkpool_server.projections.responses.ending import outcome_of
 from thinkpool_server.projections.responses.frames import Frames
 from thinkpool_server.projections.responses.head import Outcome, ResponseHead, response_object
 from thinkpool_server.projections.responses.output import Calls, Output, Report, Thinking
@@ -46,9 +47,6 @@ NOTHING = sys.maxsize
 _REWRITTEN = "The report was written anew after part of it was sent; retrieve the response to read it."
 _CUT = "The server is shutting down; the run goes on after its restart: go on behind this sequence_number."
 _GONE = "The response was deleted."
-_INCOMPLETE: dict[FinishReason, str] = {"length": "max_output_tokens", "content_filter": "content_filter"}
-"""Why a report is not whole, by how its turn ended. It is called `max_output_tokens`, too, where the model's window or
-the run's time was up: OpenAI has no other word, and `thinkpool.stop_reason` tells."""
 
 
 class ResponseProjection:
@@ -169,7 +167,7 @@ class ResponseProjection:
             yield self._rewritten()
 
     def _of_end(self, event: RunCompleted | RunFailed | RunCancelled, at: int) -> Iterator[bytes]:
-        self._outcome = _outcome(event, at, self._finish_reason)
+        self._outcome = outcome_of(event, at, self._finish_reason)
         is_whole = self._outcome.status == "completed"
         yield from self._thinking.end("completed" if isinstance(event, RunCompleted) else "incomplete")
         yield from self._calls.end()
@@ -200,23 +198,3 @@ class ResponseProjection:
 
     def _state(self, name: str) -> bytes:
         return self._frames.of(f"response.{name}", {"response": self.response()})
-
-
-def _outcome(event: RunCompleted | RunFailed | RunCancelled, at: int, finish_reason: FinishReason) -> Outcome:
-    match event:
-        case RunCompleted():
-            reason = _INCOMPLETE.get(finish_reason)
-            return Outcome(
-                status="incomplete" if reason else "completed",
-                completed_at=None if reason else at,
-                incomplete_reason=reason,
-                usage=event.usage,
-                stop_reason=event.stop_reason,
-                answer=event.answer,
-            )
-        case RunFailed():
-            code = "rate_limit_exceeded" if event.code == "model-rate-limited" else "server_error"
-            error: JsonObject = {"code": code, "message": event.message}
-            return Outcome(status="failed", error=error, usage=event.usage, error_code=event.code)
-        case RunCancelled():
-            return Outcome(status="cancelled", usage=event.usage, cancelled_by=event.by)
