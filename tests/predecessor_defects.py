@@ -200,7 +200,7 @@ DEFECTS = (
             "::test_a_client_that_leaves_without_its_whole_answer_ends_the_run_and_its_model_call",
         ),
         fault=Fault(
-            f"{SERVER}/routes/chat.py",
+            f"{SERVER}/routes/whole_answers.py",
             "        patience.reschedule(asyncio.get_running_loop().time())\n",
             "        del patience\n",
         ),
@@ -510,10 +510,8 @@ DEFECTS = (
         tests=(f"{SERVER_TESTS}/test_run_service.py::test_what_a_client_names_is_only_ever_a_value",),
         fault=Fault(
             f"{SERVER}/run_service.py",
-            "    if submission.idempotency_key is not None:\n        digest =",
-            "    if submission.idempotency_key is not None:\n"
-            '        return RunId(f"run_{submission.idempotency_key}")\n'
-            "        digest =",
+            "    if key is not None:\n        digest =",
+            '    if key is not None:\n        return RunId(f"run_{key}")\n        digest =',
         ),
     ),
     Defect(
@@ -535,8 +533,8 @@ DEFECTS = (
         ),
         fault=Fault(
             f"{SERVER}/projections/chat.py",
-            "case TurnRetracted(turn=turn, within=None):",
-            "case TurnRetracted(turn=turn):",
+            "case TurnRetracted(turn=turn, within=None):\n                self._thinking =",
+            "case TurnRetracted(turn=turn):\n                self._thinking =",
         ),
     ),
     Defect(

@@ -33,17 +33,6 @@ async def until_idle(server: LiveServer) -> Any:
     return health
 
 
-async def late_timers(server: LiveServer) -> float:
-    """How many timers of the server's event loop fired over half a second late, by its own count.
-
-    The aim is a tenth of that; a machine that is busy with other work may miss the aim, but not the bound.
-    """
-    async with server.session.get("/metrics") as response:
-        lines = [line for line in (await response.text()).splitlines() if "_event_loop_lag_seconds_bucket" in line]
-    counts = {line.split('"')[1]: float(line.rsplit(" ", 1)[1]) for line in lines}
-    return counts["+Inf"] - counts["0.5"]
-
-
 async def test_a_flood_is_accepted_up_to_the_bound_refused_beyond_it_and_started_in_order(
     open_server: OpenServer, upstream: SimulatedUpstream, request: pytest.FixtureRequest
 ) -> None:
@@ -100,7 +89,6 @@ async def test_clients_that_leave_while_queued_or_streaming_leave_nothing_behind
         health = await until_idle(server)
         await upstream.ledger.until(lambda ledger: ledger.executing == 0)
         assert (health["limiter"]["held"], health["pool"]["in_use"], health["pool"]["waiting"]) == (0, 0, 0)
-        assert await late_timers(server) == 0
         assert {entry.outcome for entry in upstream.ledger.entries} == {"client-gone"}
         assert {entry.step for entry in upstream.ledger.entries} == {"turn/1"}
         assert {run["status"] for run in await all_runs(server)} == {"cancelled"}
