@@ -23,7 +23,8 @@ LEAST_ACHIEVED: Final = 0.95
 """What part of the events that were to be appended must have come in the time."""
 
 _CPU_PARTS: Final[tuple[Part, ...]] = ("writer", "servers", "database", "nginx", "upstream", "driver")
-_MIB = 1024 * 1024
+_KIB = 1024
+_MIB = 1024 * _KIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,13 +146,14 @@ def cost_table(costs: Sequence[Costs]) -> Table:
     table = _table("deployment")
     _columns(table, "run alone\ns", "over-\nhead", "first\nms p50", "start\nms p50", "\np99")
     _columns(table, *(f"{one}\n{part}" for one in ("alone:", "at once:") for part in ("servers", "database")), "MiB")
+    _columns(table, "events\na run", "disk KiB\na run")
     for one in costs:
         single, at_once = one.single, one.at_once
         table.add_row(
             *(one.layout.text, f"{single.row.wall_seconds:.3f}", f"{100 * single.row.overhead:.1f} %"),
             *(_ms(single.row.first_event_p50), _number(one.start_p50_ms), _number(one.start_p99_ms)),
             *(_ms(found.cpu_seconds_per_run.get(part)) for found in (single, at_once) for part in _COST_PARTS),
-            _mib(one.memory_bytes),
+            *(_mib(one.memory_bytes), f"{one.events_per_run:.0f}", f"{one.disk_bytes_per_run / _KIB:.0f}"),
         )
     return table
 

@@ -30,6 +30,9 @@ class RunFigures:
     row: Row
     cpu_seconds_per_run: dict[Part, float]
     """By what took them; medians over the samples."""
+    runs: int
+    """In all samples, as are the events."""
+    events: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,9 @@ class Costs:
     start_p99_ms: float | None
     memory_bytes: int
     """Resident in the replicas after all that."""
+    disk_bytes_per_run: float
+    """By which the database grew, indexes included."""
+    events_per_run: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +79,10 @@ async def measure_costs(deployment: Deployment, layout: Layout, settings: RunSet
     async with research_client(deployment.url, None) as client:
         await _at_once(client, layout.replicas)
         delays = [await _start_seconds(client.session, number) for number in range(settings.starts)]
+        before = deployment.disk_bytes()
         single = await _measured(deployment, layout, client, 1, settings)
         at_once = await _measured(deployment, layout, client, min(AT_ONCE, layout.slots), settings)
+        runs = single.runs + at_once.runs
     return Costs(
         layout=layout,
         single=single,
@@ -82,6 +90,8 @@ async def measure_costs(deployment: Deployment, layout: Layout, settings: RunSet
         start_p50_ms=_ms(percentile(delays, 50)),
         start_p99_ms=_ms(percentile(delays, 99)),
         memory_bytes=deployment.memory_bytes,
+        disk_bytes_per_run=(deployment.disk_bytes() - before) / runs,
+        events_per_run=(single.events + at_once.events) / runs,
     )
 
 
@@ -108,6 +118,8 @@ async def _measured(
     return RunFigures(
         layout=layout,
         row=row(measurement, ideal_run_seconds=seconds, single_seconds=seconds),
+        runs=sum(len(sample.runs) for sample in samples),
+        events=sum(run.events for sample in samples for run in sample.runs),
         cpu_seconds_per_run={part: statistics.median(one[part] for one in used) / requests for part in used[0]},
     )
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Literal, NoReturn, TypeAlias
@@ -85,6 +86,8 @@ class Deployment:
     """The one that appends by itself first, if there is one."""
     meters: Mapping[Part, Callable[[], float]]
     """The CPU seconds that each part has used so far."""
+    disk_bytes: Callable[[], int]
+    """What the database takes on the disk now."""
 
     def cpu_seconds(self) -> CpuSeconds:
         """What each part has used so far."""
@@ -166,7 +169,8 @@ async def deployed(
             backends = [server.url.removeprefix("http://") for server in asked]
             proxy = await stack.enter_async_context(nginx_proxy(directory, backends))
             url, meters["nginx"] = proxy.url, _meter_of(psutil.Process(proxy.process.pid))
-        yield Deployment(url=url, replicas=tuple(replicas), meters=meters)
+        store = partial(_database_bytes, environment.get("DATABASE_URL"), directory)
+        yield Deployment(url=url, replicas=tuple(replicas), meters=meters, disk_bytes=store)
 
 
 @asynccontextmanager
@@ -249,6 +253,16 @@ def _meter_of(root: psutil.Process) -> Callable[[], float]:
         return seconds
 
     return read
+
+
+def _database_bytes(url: str | None, directory: Path) -> int:
+    """Of PostgreSQL's database, or of SQLite's files below the directory."""
+    if url is None:
+        return sum(path.stat().st_size for path in directory.glob("*/runs.db*"))
+    with connect(url, purpose="benchmark") as connection:
+        row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+    assert row is not None
+    return row[0]
 
 
 def _cpu_of_this_process() -> float:
