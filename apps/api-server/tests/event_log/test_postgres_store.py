@@ -16,7 +16,7 @@ from thinkpool_server.errors import ReplicaLost, StoreUnavailable
 from thinkpool_server.event_log import EventLog, PostgresStore
 from thinkpool_server.event_log.listener import listen
 from thinkpool_server.event_log.notices import Appended, Notice, QueueMoved, pack, unpack
-from thinkpool_server.event_log.store import Crowd, WriteStore
+from thinkpool_server.event_log.store import Append, Crowd, WriteStore
 from thinkpool_server.postgres import connect
 from thinkpool_server.runs import Tenant
 from thinkpool_server.testing.postgres_server import PostgresServer, find_programs, running_postgres
@@ -271,6 +271,44 @@ def test_two_replicas_that_write_to_the_same_runs_do_not_lock_each_other_out(dat
     ]
     for store in stores:
         store.close()
+
+
+def test_what_runs_append_together_is_theirs_in_the_order_in_which_they_did(database_url: str) -> None:
+    store = joined_store(database_url)
+    runs = [RunId(f"run_{number}") for number in range(3)]
+    for run_id in runs:
+        store.write([lambda to, run_id=run_id: to.insert_run(stored_run(run_id), lambda _: None)])
+        store.write([lambda to, run_id=run_id: to.claim(run_id)])
+
+    def append(run_id: RunId, *texts: bytes, epoch: int = 1, **fields: Any) -> Append:
+        return Append(run_id=run_id, epoch=epoch, events=tuple(("report.delta", text) for text in texts), **fields)
+
+    results = store.write(
+        [
+            append(runs[0], b"a1", b"a2"),
+            append(runs[1], b"old", epoch=0),
+            append(runs[2], steps=(("turn/1", b"c"),)),
+            append(runs[0], b"a3", end_status="completed"),
+            append(runs[0], b"late"),
+            lambda to: to.request_cancel(runs[2], "client"),
+            append(runs[2], b"c1"),
+        ]
+    )
+    told = [
+        None if result is None else [(event.seq, event.data) for event in result]
+        for result in (*results[:5], results[6])
+    ]
+    assert told == [[(1, b"a1"), (2, b"a2")], None, [], [(3, b"a3")], None, [(1, b"c1")]]
+    assert [event.data for event in store.read(runs[0], after=0, most=9)] == [b"a1", b"a2", b"a3"]
+    assert (store.read(runs[1], after=0, most=9), store.steps(runs[1])) == ((), {})
+    assert store.steps(runs[2]) == {"turn/1": b"c"}
+    found = [store.get(run_id) for run_id in runs]
+    assert [run and (run.record.status, run.record.last_seq) for run in found] == [
+        ("completed", 3),
+        ("running", 0),
+        ("running", 1),
+    ]
+    store.close()
 
 
 def test_retention_deletes_what_ended_and_remembers_it(database_url: str) -> None:

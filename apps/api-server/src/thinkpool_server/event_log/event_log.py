@@ -261,7 +261,7 @@ class EventLog:
 
         Whoever waits may leave: what is committed is published all the same, or readers would find a gap.
         """
-        committed = self._commits.submit(lambda store: store.append(batch))
+        committed = self._commits.submit(batch)
         committed.add_done_callback(lambda done: self._publish_result(batch.run_id, done))
         return asyncio.shield(committed)
 

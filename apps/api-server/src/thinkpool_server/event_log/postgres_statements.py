@@ -33,33 +33,30 @@ CLAIM_RUN: Final[LiteralString] = (
     " WHERE run_id = %s AND finished_at IS NULL RETURNING " + _COLUMNS
 )
 
-_TAKEN: Final[LiteralString] = """
+APPEND: Final[LiteralString] = """
 WITH taken AS (
     UPDATE thinkpool.runs SET
-        last_seq = last_seq + %s,
-        status = coalesce(%s::text, status),
-        finished_at = CASE WHEN %s::text IS NULL THEN NULL ELSE %s::double precision END
-    WHERE run_id = %s AND epoch = %s AND finished_at IS NULL RETURNING last_seq
-)"""
-
-_STEPS: Final[LiteralString] = """, steps AS (
-    INSERT INTO thinkpool.run_steps (run_id, name, epoch, value)
-    SELECT %s, step.name, %s, step.value FROM taken, unnest(%s::text[], %b::bytea[]) AS step (name, value)
-)
-SELECT last_seq FROM taken
-"""
-
-APPEND: Final[LiteralString] = (
-    _TAKEN
-    + """, events AS (
+        last_seq = runs.last_seq + batch.events,
+        status = coalesce(batch.end_status, runs.status),
+        finished_at = CASE WHEN batch.end_status IS NULL THEN NULL ELSE %(now)s::double precision END
+    FROM unnest(%(run_ids)s::text[], %(epochs)s::integer[], %(counts)s::integer[], %(end_statuses)s::text[])
+        AS batch (run_id, epoch, events, end_status)
+    WHERE runs.run_id = batch.run_id AND runs.epoch = batch.epoch AND runs.finished_at IS NULL
+    RETURNING runs.run_id, runs.epoch, runs.last_seq - batch.events AS after
+), events AS (
     INSERT INTO thinkpool.run_events (run_id, seq, epoch, type, data, at)
-    SELECT %s, taken.last_seq - %s + event.place, %s, event.type, event.data, %s
-    FROM taken, unnest(%s::text[], %b::bytea[]) WITH ORDINALITY AS event (type, data, place)
-)"""
-    + _STEPS
+    SELECT taken.run_id, taken.after + event.place, taken.epoch, event.type, event.data, %(now)s
+    FROM unnest(%(event_runs)s::text[], %(places)s::integer[], %(types)s::text[], %(data)b::bytea[])
+        AS event (run_id, place, type, data) JOIN taken USING (run_id)
+), steps AS (
+    INSERT INTO thinkpool.run_steps (run_id, name, epoch, value)
+    SELECT taken.run_id, step.name, taken.epoch, step.value
+    FROM unnest(%(step_runs)s::text[], %(names)s::text[], %(values)b::bytea[]) AS step (run_id, name, value)
+    JOIN taken USING (run_id)
 )
-
-APPEND_STEPS: Final[LiteralString] = _TAKEN + _STEPS
+SELECT run_id, after FROM taken
+"""
+"""Of several runs at once, each named once: what a commit costs is then hardly more than what one run's would."""
 
 REQUEST_CANCEL: Final[LiteralString] = (
     "UPDATE thinkpool.runs SET cancelled_by = coalesce(cancelled_by, %s) WHERE run_id = %s AND finished_at IS NULL"

@@ -105,7 +105,7 @@ class PostgresStore:
                 with connection.transaction():
                     if not self._begin(connection):
                         break
-                    results = [operation(self) for operation in operations]
+                    results = self._perform(operations)
                     for payload in pack(self._executor, self._notices):
                         connection.execute(sql.NOTIFY, (CHANNEL, payload))
             except _CONFLICTS:
@@ -175,23 +175,7 @@ class PostgresStore:
 
     def append(self, batch: Append) -> tuple[StoredEvent, ...] | None:
         """The events with their numbers; None, with nothing written, when the epoch is old or the run has ended."""
-        now = time.time()
-        row = self._one(
-            sql.APPEND if batch.events else sql.APPEND_STEPS,
-            *(len(batch.events), batch.end_status, batch.end_status, now, batch.run_id, batch.epoch),
-            *((batch.run_id, len(batch.events), batch.epoch, now) if batch.events else ()),
-            *(([kind for kind, _ in batch.events], [data for _, data in batch.events]) if batch.events else ()),
-            *(batch.run_id, batch.epoch, [name for name, _ in batch.steps], [value for _, value in batch.steps]),
-        )
-        if row is None:
-            return None
-        after = row[0] - len(batch.events)
-        if batch.events:
-            self._notices.append(Appended(batch.run_id, after, row[0], batch.end_status is not None))
-        return tuple(
-            StoredEvent(seq=Seq(after + place), type=kind, data=data, at=now)
-            for place, (kind, data) in enumerate(batch.events, start=1)
-        )
+        return self._append([batch])[0]
 
     def request_cancel(self, run_id: RunId, by: str) -> None:
         """Remembers that the run is to be cancelled; the first asker counts."""
@@ -218,6 +202,51 @@ class PostgresStore:
         row = connection.execute("SELECT 1 FROM thinkpool.replicas WHERE executor = %s", (self._executor,)).fetchone()
         self._is_lost = row is None
         return False
+
+    def _perform(self, operations: Sequence[Operation]) -> list[Any]:
+        """Their results. Appends that follow one another, each to another run, are one statement."""
+        results: list[Any] = []
+        batches: dict[RunId, Append] = {}
+        for operation in operations:
+            if not isinstance(operation, Append):
+                results += [*self._append([*batches.values()]), operation(self)]
+                batches = {}
+                continue
+            if operation.run_id in batches:
+                results += self._append([*batches.values()])
+                batches = {}
+            batches[operation.run_id] = operation
+        return results + self._append([*batches.values()])
+
+    def _append(self, batches: Sequence[Append]) -> list[tuple[StoredEvent, ...] | None]:
+        if not batches:
+            return []
+        now = time.time()
+        events = [(batch.run_id, place, *event) for batch in batches for place, event in enumerate(batch.events, 1)]
+        steps = [(batch.run_id, *step) for batch in batches for step in batch.steps]
+        values = {
+            "now": now,
+            "run_ids": [batch.run_id for batch in batches],
+            "epochs": [batch.epoch for batch in batches],
+            "counts": [len(batch.events) for batch in batches],
+            "end_statuses": [batch.end_status for batch in batches],
+            **_columns(("event_runs", "places", "types", "data"), events),
+            **_columns(("step_runs", "names", "values"), steps),
+        }
+        rows = cast("Connection", self._writer).execute(sql.APPEND, values).fetchall()
+        taken: dict[RunId, int] = dict(cast("list[tuple[RunId, int]]", rows))
+        return [self._appended(batch, taken.get(batch.run_id), now) for batch in batches]
+
+    def _appended(self, batch: Append, after: int | None, now: float) -> tuple[StoredEvent, ...] | None:
+        if after is None:
+            return None
+        if batch.events:
+            last = after + len(batch.events)
+            self._notices.append(Appended(batch.run_id, after, last, batch.end_status is not None))
+        return tuple(
+            StoredEvent(seq=Seq(after + place), type=kind, data=data, at=now)
+            for place, (kind, data) in enumerate(batch.events, start=1)
+        )
 
     def _open_writer(self) -> Connection:
         if self._writer is None:
@@ -347,3 +376,8 @@ class PostgresStore:
 
 def _joined(crowd: Crowd, tenant: Tenant) -> Crowd:
     return replace(crowd, waiting={**crowd.waiting, tenant: crowd.waiting.get(tenant, 0) + 1})
+
+
+def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    """The rows as one list for each name."""
+    return {name: [row[place] for row in rows] for place, name in enumerate(names)}

@@ -78,6 +78,10 @@ class Append:
     end_status: str | None = None
     """The run's final status when the last event is its end; None otherwise."""
 
+    def __call__(self, store: "WriteStore") -> tuple[StoredEvent, ...] | None:
+        """Is an `Operation`, so that a store may see which are appends, and make one of many."""
+        return store.append(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crowd:
