@@ -16,6 +16,7 @@ from thinkpool_server.errors import ReplicaLost, StoreUnavailable
 from thinkpool_server.event_log import EventLog, PostgresStore
 from thinkpool_server.event_log.listener import listen
 from thinkpool_server.event_log.notices import Appended, Notice, QueueMoved, pack, unpack
+from thinkpool_server.event_log.postgres_statements import READ_BEHIND
 from thinkpool_server.event_log.store import Append, Crowd, WriteStore
 from thinkpool_server.postgres import connect
 from thinkpool_server.runs import Tenant
@@ -308,6 +309,26 @@ def test_what_runs_append_together_is_theirs_in_the_order_in_which_they_did(data
         ("running", 0),
         ("running", 1),
     ]
+    store.close()
+
+
+def test_what_is_behind_some_places_is_found_without_reading_all_events(database_url: str) -> None:
+    store = joined_store(database_url)
+    query(
+        database_url,
+        "INSERT INTO thinkpool.run_events SELECT 'run_' || run, seq, 1, 'report.delta', repeat('x', 200)::bytea, 0"
+        " FROM generate_series(0, 39) AS run, generate_series(1, 500) AS seq RETURNING 1",
+    )
+    runs = [RunId(f"run_{number}") for number in range(40)]
+    found = store.read_behind(dict.fromkeys(runs, 498))
+    assert {run_id: [event.seq for event in events] for run_id, events in found.items()} == {
+        run_id: [499, 500] for run_id in runs
+    }
+    with connect(database_url, purpose="test") as connection:
+        rows = connection.execute("EXPLAIN " + READ_BEHIND, (runs, [498] * len(runs))).fetchall()
+    plan = "\n".join(row[0] for row in rows)
+    assert "run_events_pkey" in plan
+    assert "Seq Scan" not in plan
     store.close()
 
 

@@ -135,8 +135,12 @@ READ: Final[LiteralString] = (
 )
 
 READ_BEHIND: Final[LiteralString] = """
-SELECT event.run_id, event.seq, event.type, event.data, event.at
+SELECT place.run_id, event.seq, event.type, event.data, event.at
 FROM unnest(%s::text[], %s::integer[]) AS place (run_id, after)
-JOIN thinkpool.run_events AS event ON event.run_id = place.run_id AND event.seq > place.after
-ORDER BY event.run_id, event.seq
+CROSS JOIN LATERAL (
+    SELECT seq, type, data, at FROM thinkpool.run_events
+    WHERE run_events.run_id = place.run_id AND seq > place.after ORDER BY seq OFFSET 0
+) AS event
+ORDER BY place.run_id, event.seq
 """
+"""A plain join reads every event there is: the planner cannot know how few are behind each place."""
