@@ -23,7 +23,7 @@ from thinkpool_pipeline.values import RunId, Seq
 from thinkpool_server.admission import Admission, Ticket
 from thinkpool_server.engine import Engine
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
-from thinkpool_server.event_log import EventLog, FollowingReader
+from thinkpool_server.event_log import EventLog, FollowingReader, PendingCreation
 from thinkpool_server.event_log.notices import Read
 from thinkpool_server.event_log.store import Creation, Crowd, StoredRun, Webhook
 from thinkpool_server.runs import RunPage, RunRecord, RunStatus, Sending, Submission, Tenant, file_facts
@@ -65,8 +65,8 @@ class EventLogRunService:
         self._admission = admission
         self._disconnect_grace_seconds = disconnect_grace_seconds
         self._has_others = has_others
-        self._accepted: asyncio.Queue[tuple[Ticket, asyncio.Future[Creation]]] = asyncio.Queue()
-        self._creating: dict[RunId, asyncio.Future[Creation]] = {}
+        self._accepted: asyncio.Queue[tuple[Ticket, PendingCreation, bool]] = asyncio.Queue()
+        self._creating: dict[RunId, PendingCreation] = {}
         self._deserted: dict[RunId, float] = {}
         self._read_here: set[RunId] = set()
         self._ended_before: set[RunId] = set()
@@ -112,9 +112,9 @@ class EventLogRunService:
             unless_begun_since=time.time() - RETRY_SECONDS if _is_retry(submission) else None,
         )
         self._creating[run_id] = creating
-        self._accepted.put_nowait((ticket, creating))
+        self._accepted.put_nowait((ticket, creating, submission.is_foreground))
         try:
-            creation = await asyncio.shield(creating)
+            creation = await creating
         finally:  # the grace begins when the client can begin to read, or has left
             if submission.is_foreground:
                 self.note_deserted(run_id)
@@ -207,16 +207,18 @@ class EventLogRunService:
     async def feed(self) -> None:
         """Hands accepted runs to the engine, in order, until cancelled."""
         while True:
-            ticket, creating = await self._accepted.get()
+            ticket, creating, is_foreground = await self._accepted.get()
             try:
-                creation = await creating
+                creation = await creating.outcome
             except StoreUnavailable:
                 creation = Creation(arrival=None)
             self._creating.pop(ticket.run_id, None)
             if creation.arrival is None:
                 self._leave(ticket.run_id)
-            else:
-                await self._hand_over(self._admission.confirm(ticket, creation.arrival))
+                continue
+            if is_foreground and creating.answer.exception() is not None:
+                self.note_deserted(ticket.run_id)
+            await self._hand_over(self._admission.confirm(ticket, creation.arrival))
 
     async def recover(self, unfinished: Sequence[StoredRun]) -> None:
         """Hands over what a crash kept from the engine; call it once the engine runs."""
@@ -332,7 +334,7 @@ class EventLogRunService:
         while True:
             creating = self._creating.get(run_id)
             if creating is not None:
-                await asyncio.shield(creating)
+                await creating
             run = await self._log.get(run_id)
             if run is None and (run_id in self._creating or self._admission.knows(run_id)):
                 continue

@@ -202,6 +202,29 @@ async def test_a_run_is_not_accepted_late_when_the_database_stays_away(own_postg
         assert [run.record.run_id for run in await log.unfinished()] == [RUN]
 
 
+async def test_a_run_that_was_committed_is_kept_though_its_asker_was_told_otherwise(
+    own_postgres: PostgresServer,
+) -> None:
+    store = joined_store(own_postgres.new_database())
+    async with opened_log(store) as log:
+
+        def commit_and_lose_the_database(_: WriteStore) -> None:
+            writer: psycopg.Connection[Any] = store._writer
+            writer.execute("COMMIT")
+            own_postgres.stop()
+            writer.pgconn.finish()
+
+        pending = log.create(stored_run(), QUEUED)
+        log._commits.submit(commit_and_lose_the_database)
+        with pytest.raises(StoreUnavailable):
+            await pending
+        assert not pending.outcome.done()
+        await asyncio.to_thread(own_postgres.start)
+        assert (await pending.outcome).is_new
+        await log.flush()
+        assert [run.record.run_id for run in await log.unfinished()] == [RUN]
+
+
 class LosesAnswers:
     """Operations that end the writer's own session: before the commit, or together with it."""
 

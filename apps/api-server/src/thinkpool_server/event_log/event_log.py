@@ -5,10 +5,11 @@ the notices say, by another replica.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from thinkpool_pipeline.draft import torn_steps
 from thinkpool_pipeline.events import EndEvent, RunEvent, StoredEvent, encode
@@ -57,6 +58,23 @@ def _pass_over(told: "asyncio.Future[None]") -> None:
 
 def _ignore(record: RunRecord, event: RunEvent) -> None:
     """Counts nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingCreation:
+    """A run on its way into the log.
+
+    To await it is to be told what became of the run, or `StoreUnavailable` within seconds.
+    """
+
+    answer: "asyncio.Future[Creation]"
+    """What whoever asks is told."""
+    outcome: "asyncio.Future[Creation]"
+    """What became of it, however late. A run whose commit was in doubt for so long that its asker was told no may be
+    stored all the same. It goes on then, as after any answer that is lost: a repeated request may have found it."""
+
+    def __await__(self) -> Generator[Any, None, Creation]:
+        return asyncio.shield(self.answer).__await__()
 
 
 class EventLog:
@@ -138,40 +156,37 @@ class EventLog:
         refuse: Refuse = _refuse_none,
         *,
         unless_begun_since: float | None = None,
-    ) -> "asyncio.Future[Creation]":
-        """What became of the run: a new one is stored with its first event. Goes on when the caller leaves.
+    ) -> PendingCreation:
+        """What becomes of the run: a new one is stored with its first event. Goes on when the caller leaves.
 
         `unless_begun_since` is for a retry: it is stored unless `find_begun` finds the run of an earlier try.
-
-        Raises:
-            StoreUnavailable: in the future, within seconds; the run is not stored.
-
         """
-        created: asyncio.Future[Creation] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Creation] = asyncio.get_running_loop().create_future()
         if self.lag_seconds > _MOST_LAG_SECONDS:
-            created.set_exception(StoreUnavailable())
-            return created
+            answer.set_exception(StoreUnavailable())
+            return PendingCreation(answer=answer, outcome=answer)
 
         def insert(store: WriteStore) -> Creation:
-            if created.done():
+            if answer.done():
                 return Creation(arrival=None)
             return _insert(store, run, first, refuse, unless_begun_since)
 
         def settle(committed: "asyncio.Future[Creation]") -> None:
             patience.cancel()
-            if created.done():
-                if committed.exception() is None and committed.result().is_new:
-                    self._commits.submit(lambda store: store.delete(run.record.run_id))  # nobody knows of it
-            elif committed.exception() is not None:
-                created.set_exception(StoreUnavailable())
+            failure = committed.exception()
+            if failure is None and committed.result().is_new:
+                self.observe(run.record, first)
+            if answer.done():
+                return
+            if failure is not None:
+                answer.set_exception(StoreUnavailable())
             else:
-                if committed.result().is_new:
-                    self.observe(run.record, first)
-                created.set_result(committed.result())
+                answer.set_result(committed.result())
 
-        patience = asyncio.get_running_loop().call_later(_CREATE_SECONDS, _give_up, created)
-        self._commits.submit(insert).add_done_callback(settle)
-        return created
+        patience = asyncio.get_running_loop().call_later(_CREATE_SECONDS, _give_up, answer)
+        outcome = self._commits.submit(insert)
+        outcome.add_done_callback(settle)
+        return PendingCreation(answer=answer, outcome=outcome)
 
     async def claim(self, run_id: RunId) -> Claim | None:
         """The run for one more attempt; None when it has ended or never was. Whoever had it before is fenced."""
@@ -376,9 +391,9 @@ class EventLog:
         return await asyncio.get_running_loop().run_in_executor(self._reading, query)
 
 
-def _give_up(created: "asyncio.Future[Creation]") -> None:
-    if not created.done():
-        created.set_exception(StoreUnavailable())
+def _give_up(answer: "asyncio.Future[Creation]") -> None:
+    if not answer.done():
+        answer.set_exception(StoreUnavailable())
 
 
 def _insert(
