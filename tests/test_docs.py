@@ -10,7 +10,7 @@ from thinkpool_pipeline.events import EVENT_TYPES
 from thinkpool_pipeline.protocols import LimiterStatistics
 from thinkpool_server import errors
 from thinkpool_server.metrics import Metrics
-from thinkpool_server.routes import chat, extended_chat, models, operations, research, responses, ui_chat
+from thinkpool_server.routes import chat, extended_chat, mcp, models, operations, research, responses, ui_chat
 from thinkpool_server.service_statistics import PoolFigures, ServiceStatistics
 from thinkpool_server.settings import Settings
 from thinkpool_server.settings_reference import settings_reference
@@ -43,7 +43,7 @@ def test_every_event_type_has_a_heading():
 def test_every_route_has_a_heading_and_no_other_does():
     routes = {
         (method, route.path)
-        for module in (ui_chat, research, chat, extended_chat, responses, models, operations)
+        for module in (ui_chat, research, chat, extended_chat, responses, mcp, models, operations)
         for route in module.router.routes
         if isinstance(route, APIRoute)
         for method in route.methods

@@ -43,6 +43,10 @@ class NpmEnvironment:
         assert code == 0, told.decode()[-2000:]
         return json.loads(printed)
 
+    async def bin(self, command: str, *arguments: str) -> tuple[int, bytes, bytes]:
+        """A package's own command: its exit code, what it prints, and what it says beside that."""
+        return await self._node(str(self.directory / "node_modules" / ".bin" / command), *arguments)
+
     async def _node(self, *arguments: str) -> tuple[int, bytes, bytes]:
         process = await asyncio.create_subprocess_exec(
             str(_NODE),

@@ -14,11 +14,12 @@ from thinkpool_pipeline.errors import PipelineError
 
 from thinkpool_server.auth import Authentication, KeyRing
 from thinkpool_server.error_responses import on_bug, on_http_exception, on_pipeline_error, on_validation_error
+from thinkpool_server.mcp_server import McpEndpoint
 from thinkpool_server.metrics import Metrics
 from thinkpool_server.protocols import Runtime
 from thinkpool_server.request_context import RequestContext
 from thinkpool_server.request_limits import RequestLimits
-from thinkpool_server.routes import chat, extended_chat, models, operations, research, responses, ui_chat
+from thinkpool_server.routes import chat, extended_chat, mcp, models, operations, research, responses, ui_chat
 from thinkpool_server.routes.dependencies import RUN_ID_HEADER
 from thinkpool_server.settings import Settings
 
@@ -31,6 +32,7 @@ _ROUTERS = (
     chat.router,
     extended_chat.router,
     responses.router,
+    mcp.router,
     models.router,
     operations.router,
 )
@@ -48,10 +50,12 @@ def create_app(settings: Settings, build_runtime: BuildRuntime) -> FastAPI:
         async with build_runtime(settings) as runtime:
             runtime.metrics.close_routes(_templates())
             app.state.runtime = runtime
+            app.state.mcp = McpEndpoint(runtime)
             async with asyncio.TaskGroup() as group:
-                probe = group.create_task(_probe_loop_lag(runtime.metrics))
+                beside = [group.create_task(_probe_loop_lag(runtime.metrics)), group.create_task(app.state.mcp.run())]
                 yield
-                probe.cancel()
+                for task in beside:
+                    task.cancel()
 
     app = FastAPI(
         title="ThinkPool",
@@ -92,7 +96,7 @@ def _surround(app: FastAPI, settings: Settings) -> None:
             allow_credentials=settings.cors_credentials,
             allow_methods=("GET", "POST", "DELETE"),
             allow_headers=("*",),
-            expose_headers=("Location", "Retry-After", "X-Request-Id", RUN_ID_HEADER),
+            expose_headers=("Location", "Retry-After", "X-Request-Id", RUN_ID_HEADER, "Mcp-Session-Id"),
         )
     app.add_middleware(RequestContext, current_metrics=current_metrics)
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol, Self
 
 from thinkpool_pipeline.events import StoredEvent
+from thinkpool_pipeline.knowledge import DocumentPage, FoundPassage, IndexStatus
 from thinkpool_pipeline.values import RunId, Seq
 
 from thinkpool_server.metrics import Metrics
@@ -90,6 +91,26 @@ class RunService(Protocol):
         ...
 
 
+class Documents(Protocol):
+    """The local documents, which every tenant may search; `thinkpool_pipeline.knowledge.KnowledgeBase` is one."""
+
+    def status(self) -> IndexStatus:
+        """How far their index is."""
+        ...
+
+    async def wait_until_ready(self) -> IndexStatus:
+        """The status once every document is in the index."""
+        ...
+
+    async def search(self, query: str, max_passages: int = 8) -> tuple[FoundPassage, ...]:
+        """The passages that bear on the query, best first. Raises ToolUnavailable."""
+        ...
+
+    async def read(self, document: str, offset: int = 0, max_characters: int = 8_000) -> DocumentPage | None:
+        """A page of a document's text; None when there is no such document. Raises ToolUnavailable."""
+        ...
+
+
 class Runtime(Protocol):
     """What the composition root hands to the routes, for as long as the server lives."""
 
@@ -106,6 +127,11 @@ class Runtime(Protocol):
     @property
     def metrics(self) -> Metrics:
         """The counters that the service and the routes share."""
+        ...
+
+    @property
+    def documents(self) -> Documents:
+        """What runs search of local documents."""
         ...
 
     @property

@@ -11,7 +11,7 @@ Tenant = NewType("Tenant", str)
 """Whose run it is: the name of an API key, or `default` when the server is open."""
 
 RunStatus = Literal["queued", "running", "completed", "failed", "cancelled"]
-Origin = Literal["research", "chat", "extended_chat", "ui_chat", "responses"]
+Origin = Literal["research", "chat", "extended_chat", "ui_chat", "responses", "mcp"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,7 @@ class ServerRuntime:
     service: EventLogRunService
     settings: Settings
     metrics: Metrics
+    documents: KnowledgeBase
     model_names: tuple[str, ...]
     toolbox: Toolbox
     version: str
@@ -134,6 +135,7 @@ async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncG
             service=service,
             settings=settings,
             metrics=metrics,
+            documents=means.knowledge,
             model_names=tuple(models),
             toolbox=toolbox,
             version=version(PACKAGE),

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from importlib.metadata import version
 
 import uvloop
@@ -61,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     asking.add_argument("--json", action="store_true", help="print each event as a line of JSON")
     asking.set_defaults(run=_ask)
 
+    tools = commands.add_parser("mcp", help="offer research and documents to an MCP client over standard streams")
+    tools.add_argument("--url", help="a running server's address; without it this process does the work itself")
+    tools.add_argument("--api-key", metavar="KEY", help="the key that server asks for")
+    tools.set_defaults(run=_offer_tools)
+
     examining = commands.add_parser("doctor", help="say what is wrong with this installation and how to mend it")
     examining.add_argument("--json", action="store_true", help="print one JSON object")
     examining.add_argument("--paid", action="store_true", help="ask the model for one word, which it is paid for")
@@ -90,6 +96,21 @@ def _ask(wanted: argparse.Namespace, _: Sequence[str]) -> int:
     return asyncio.run(_watched(run, is_json=wanted.json))
 
 
+def _offer_tools(wanted: argparse.Namespace, _: Sequence[str]) -> int:
+    elsewhere = _server_elsewhere(wanted)
+    if elsewhere is not None:
+        from thinkpool_server.cli.mcp_stdio import serve_tools_at  # as above
+
+        asyncio.run(serve_tools_at(elsewhere.url, api_key=elsewhere.key, version=version("thinkpool-server")))
+        return 0
+    from thinkpool_server.cli.own_runtime import offer_own_tools  # as above
+
+    settings = load_settings()
+    configure_logging(settings.model_copy(update={"log_level": "error"}))
+    asyncio.run(offer_own_tools(settings))
+    return 0
+
+
 def _examine(wanted: argparse.Namespace, _: Sequence[str]) -> int:
     from thinkpool_server.cli.doctor import DoctorOptions, run_doctor  # as above
 
@@ -101,17 +122,34 @@ def _upstream(_: argparse.Namespace, options: Sequence[str]) -> int:
     os.execv(sys.executable, [sys.executable, "-m", UPSTREAM_MODULE, *options])  # noqa: S606 -- no shell is wanted
 
 
-def _asked(wanted: argparse.Namespace) -> AbstractAsyncContextManager[AskedRun]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Elsewhere:
+    """A server that is to do the work."""
+
+    url: str
+    key: str | None
+
+
+def _server_elsewhere(wanted: argparse.Namespace) -> _Elsewhere | None:
+    """The server of that address, or else the one that holds the data directory; None when there is none."""
     if wanted.url:
-        return open_remote_run(wanted.url, wanted.question, api_key=wanted.api_key)
+        return _Elsewhere(url=wanted.url, key=wanted.api_key)
     settings = load_settings()
     holder = holder_of(settings.data_dir)
-    if holder is not None and holder.url is not None:
-        print(f"thinkpool: the data directory is in use by the server at {holder.url}; asking there.", file=sys.stderr)
-        key = wanted.api_key or next((known.key.get_secret_value() for known in settings.server_api_keys), None)
-        return open_remote_run(holder.url, wanted.question, api_key=key)
+    if holder is None or holder.url is None:
+        return None
+    print(f"thinkpool: the data directory is in use by the server at {holder.url}; asking there.", file=sys.stderr)
+    known = (key.key.get_secret_value() for key in settings.server_api_keys)
+    return _Elsewhere(url=holder.url, key=wanted.api_key or next(known, None))
+
+
+def _asked(wanted: argparse.Namespace) -> AbstractAsyncContextManager[AskedRun]:
+    elsewhere = _server_elsewhere(wanted)
+    if elsewhere is not None:
+        return open_remote_run(elsewhere.url, wanted.question, api_key=elsewhere.key)
     from thinkpool_server.cli.own_runtime import open_own_run  # as above
 
+    settings = load_settings()
     configure_logging(settings.model_copy(update={"log_level": "error"}))
     return open_own_run(settings, wanted.question)
 

@@ -44,6 +44,15 @@ async def open_own_run(settings: Settings, question: str) -> AsyncGenerator[Aske
         yield run
 
 
+async def offer_own_tools(settings: Settings) -> None:
+    """Serves an MCP client over standard streams with a runtime of this process; returns when the client has left."""
+    from thinkpool_server.cli.mcp_stdio import serve_tools_of  # its imports cost what other commands need not pay
+
+    alone = settings.model_copy(update={"database_url": None, "disconnect_grace_seconds": 0.0})
+    async with build_runtime(alone) as runtime:
+        await serve_tools_of(runtime)
+
+
 def greeting(runtime: Runtime, url: str) -> list[str]:
     """What a started server says of itself, line by line."""
     settings = runtime.settings

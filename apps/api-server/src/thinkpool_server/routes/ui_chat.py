@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from thinkpool_server.active_runs import active_runs
 from thinkpool_server.projections.ui_messages import HEADERS, UiMessageStream
 from thinkpool_server.protocols import Runtime
 from thinkpool_server.routes.completions import chat_head, stream_completion
@@ -20,13 +21,9 @@ from thinkpool_server.routes.dependencies import (
     forget_body,
 )
 from thinkpool_server.routes.ui_chat_request import CHAT_ID, CHAT_KEY, UiChatRequest, ui_chat_submission
-from thinkpool_server.runs import RunRecord, RunStatus, Tenant
+from thinkpool_server.runs import RunRecord, Tenant
 
 router = APIRouter(prefix="/v1/research", tags=["ui"])
-
-_ACTIVE: tuple[RunStatus, ...] = ("queued", "running")
-"""In the order in which a run has them, so that one that starts while both are listed is not missed."""
-_PAGE_RUNS = 100
 
 
 @router.post("/ui-stream")
@@ -71,13 +68,6 @@ async def _active(runtime: Runtime, tenant: Tenant, chat_id: str) -> AsyncIterat
     """The chat's runs that have not ended; one may come twice."""
     if not re.fullmatch(CHAT_ID, chat_id):
         return
-    for status in _ACTIVE:
-        cursor: str | None = None
-        while True:
-            page = await runtime.service.list(tenant, cursor=cursor, max_runs=_PAGE_RUNS, status=status)
-            for record in page.runs:
-                if record.origin == "ui_chat" and record.metadata.get(CHAT_KEY) == chat_id:
-                    yield record
-            cursor = page.next_cursor
-            if cursor is None:
-                break
+    async for record in active_runs(runtime.service, tenant):
+        if record.origin == "ui_chat" and record.metadata.get(CHAT_KEY) == chat_id:
+            yield record

@@ -4,7 +4,7 @@ Nothing runs: a test scripts the events of every run, or appends them one by one
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -12,6 +12,7 @@ from typing import Self
 
 from thinkpool_pipeline.errors import AdmissionError, UnknownRun
 from thinkpool_pipeline.events import RunCancelled, RunEvent, RunStarted, StoredEvent, encode
+from thinkpool_pipeline.knowledge import DocumentPage, FoundPassage, IndexStatus
 from thinkpool_pipeline.protocols import LimiterStatistics
 from thinkpool_pipeline.values import RunId, Seq
 
@@ -223,21 +224,68 @@ class MemoryRunService:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemoryDocuments:
+    """Documents in memory, each of one passage."""
+
+    texts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By their ids."""
+
+    def status(self) -> IndexStatus:
+        """All of them are there."""
+        return IndexStatus(documents=len(self.texts), total=len(self.texts), indexed=len(self.texts), is_ready=True)
+
+    async def wait_until_ready(self) -> IndexStatus:
+        """As `status`."""
+        return self.status()
+
+    async def search(self, query: str, max_passages: int = 8) -> tuple[FoundPassage, ...]:
+        """The documents that have exactly these words."""
+        found = [
+            FoundPassage(document=name, title=name, heading="", ordinal=0, offset=0, text=text)
+            for name, text in self.texts.items()
+            if query in text
+        ]
+        return tuple(found[:max_passages])
+
+    async def read(self, document: str, offset: int = 0, max_characters: int = 8_000) -> DocumentPage | None:
+        """A page of a document."""
+        if document not in self.texts:
+            return None
+        text, end = self.texts[document], offset + max_characters
+        return DocumentPage(
+            document=document,
+            title=document,
+            text=text[offset:end],
+            offset=offset,
+            total_characters=len(text),
+            next_offset=end if end < len(text) else None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class MemoryRuntime:
     """The runtime around a service in memory."""
 
     service: MemoryRunService
     settings: Settings
     metrics: Metrics
+    documents: MemoryDocuments = field(default_factory=MemoryDocuments)
     model_names: tuple[str, ...] = ("builtin", "org/other")
     version: str = "0"
 
 
-def memory_runtime(service: MemoryRunService) -> Callable[[Settings], AbstractAsyncContextManager[MemoryRuntime]]:
+def memory_runtime(
+    service: MemoryRunService, documents: MemoryDocuments | None = None
+) -> Callable[[Settings], AbstractAsyncContextManager[MemoryRuntime]]:
     """What `create_app` takes, around this service."""
 
     @asynccontextmanager
     async def build(settings: Settings) -> AsyncGenerator[MemoryRuntime]:
-        yield MemoryRuntime(service=service, settings=settings, metrics=Metrics(settings.metrics_namespace))
+        yield MemoryRuntime(
+            service=service,
+            settings=settings,
+            metrics=Metrics(settings.metrics_namespace),
+            documents=documents or MemoryDocuments(),
+        )
 
     return build

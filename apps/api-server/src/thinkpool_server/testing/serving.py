@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from thinkpool_server.app import create_app
 from thinkpool_server.settings import Settings
-from thinkpool_server.testing.memory_service import MemoryRunService, memory_runtime
+from thinkpool_server.testing.memory_service import MemoryDocuments, MemoryRunService, memory_runtime
 
 
 class _Server(uvicorn.Server):
@@ -55,12 +55,14 @@ class Served:
 
 
 @asynccontextmanager
-async def served(service: MemoryRunService | None = None, **settings: object) -> AsyncGenerator[Served]:
+async def served(
+    service: MemoryRunService | None = None, *, documents: MemoryDocuments | None = None, **settings: object
+) -> AsyncGenerator[Served]:
     """The application with these settings, on a real socket, for the length of the block."""
     service = service or MemoryRunService()
     chosen = Settings.model_validate({"shutdown_grace_seconds": 0.1, **settings})
     async with (
-        serving(create_app(chosen, memory_runtime(service))) as url,
+        serving(create_app(chosen, memory_runtime(service, documents))) as url,
         httpx.AsyncClient(base_url=url, timeout=5, trust_env=False) as client,
     ):
         yield Served(url=url, client=client, service=service)
