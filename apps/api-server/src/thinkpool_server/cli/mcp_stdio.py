@@ -4,8 +4,10 @@ Where a server is at work, its `/mcp` does everything, and what is here passes c
 own, so that a server which restarts between two of them is not missed.
 """
 
+import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -16,6 +18,8 @@ from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult, PaginatedRequestParams, TextContent
 from mcp_types.version import LATEST_MODERN_VERSION
+from thinkpool_pipeline.errors import PipelineError
+from thinkpool_pipeline.values import RunId
 
 from thinkpool_server.cli.local_run import TENANT
 from thinkpool_server.cli.remote_run import CONNECT_SECONDS, SILENCE_SECONDS
@@ -24,24 +28,33 @@ from thinkpool_server.mcp_server.sdk_server import INSTRUCTIONS, NAME, TOOL_LIST
 from thinkpool_server.protocols import Runtime
 from thinkpool_server.runs import Sending
 from thinkpool_server.submissions import Asker
+from thinkpool_server.webhook_rules import WebhookRules
 
 
 async def serve_tools_of(runtime: Runtime) -> None:
-    """Serves with this runtime until the client closes its end; what it waited for is stopped then."""
-    tools = McpTools(runtime)
-    caller = Caller(
-        asker=Asker(
-            tenant=TENANT,
-            idempotency_key=None,
-            sending=Sending(),
-            model_names=runtime.model_names,
-            budget=runtime.settings.budget,
-            max_text_bytes=runtime.settings.max_body_bytes,
-            max_input_file_bytes=0,
-        )
+    """Serves with this runtime until the client closes its end. A run that it waited for and gave up is stopped."""
+    asker = Asker(
+        tenant=TENANT,
+        idempotency_key=None,
+        sending=Sending(),
+        model_names=runtime.model_names,
+        budget=runtime.settings.budget,
+        max_text_bytes=runtime.settings.max_body_bytes,
+        max_input_file_bytes=0,
+        webhooks=WebhookRules.of(runtime.settings),
     )
-    await _serve(make_server(tools, runtime.version, lambda _: caller))
-    await tools.cancel_foreground(TENANT)
+    async with asyncio.TaskGroup() as stopping:
+
+        def stop(run_id: RunId) -> None:
+            stopping.create_task(_stopped(runtime, run_id))
+
+        caller = Caller(asker=asker, leave=stop)
+        await _serve(make_server(McpTools(runtime), runtime.version, lambda _: caller))
+
+
+async def _stopped(runtime: Runtime, run_id: RunId) -> None:
+    with suppress(PipelineError):  # nobody is there to be told
+        await runtime.service.cancel(TENANT, run_id)
 
 
 async def serve_tools_at(url: str, *, api_key: str | None, version: str) -> None:

@@ -45,6 +45,8 @@ class Caller:
     asker: Asker
     call: str | None = None
     """Unique among the tenant's calls; None where a cancelled call needs no name."""
+    leave: Callable[[RunId], None] | None = None
+    """Told of the run whose call was cancelled or lost; None leaves the run to the grace that every reader has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,17 +148,20 @@ class McpTools:
             ]:
                 await self._runtime.service.cancel(tenant, run_id)
 
-    async def cancel_foreground(self, tenant: Tenant) -> None:
-        """Stops all runs whose callers waited for them: they are gone."""
-        service = self._runtime.service
-        runs = [run async for run in active_runs(service, tenant) if run.origin == "mcp" and run.is_foreground]
-        for run_id in {run.run_id for run in runs}:
-            await service.cancel(tenant, run_id)
-
     async def _research(self, arguments: ResearchArguments, caller: Caller, report: Report) -> ToolAnswer:
         record, _ = await self._runtime.service.submit(_submission(arguments, caller))
         if arguments.background:
             return _run_answer(run_view(record, None))
+        try:
+            view = run_view(record, await self._followed(record, report))
+        except asyncio.CancelledError:
+            if caller.leave is not None:
+                caller.leave(record.run_id)
+            raise
+        return replace(_run_answer(view), is_error=not view.is_report_whole)
+
+    async def _followed(self, record: RunRecord, report: Report) -> StoredEvent:
+        """The run's end event, once the caller was told of all before it."""
         notes = ProgressNotes(record.run_id)
         end: StoredEvent | None = None
         async with self._runtime.service.follow(record) as reader:
@@ -166,8 +171,7 @@ class McpTools:
                 end = batch[-1]
         if end is None or not end.is_end:
             raise _unfinished(reader, record)
-        view = run_view(record, end)
-        return replace(_run_answer(view), is_error=not view.is_report_whole)
+        return end
 
     async def _status(self, arguments: StatusArguments, tenant: Tenant) -> ToolAnswer:
         run_id = RunId(arguments.run_id)
