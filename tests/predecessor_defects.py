@@ -310,9 +310,9 @@ DEFECTS = (
         what="one tenant takes every place",
         tests=(f"{SERVER_TESTS}/engine/test_dbos_engine.py::test_one_tenants_cap_leaves_room_for_another",),
         fault=Fault(
-            f"{SERVER}/engine/dbos_queue.py",
-            "partition_concurrency=min(self._limits.per_tenant, self._limits.in_deployment),",
-            "partition_concurrency=self._limits.in_deployment,",
+            f"{SERVER}/engine/dbos_engine.py",
+            "        self._execute = execute\n",
+            '        self._execute = execute\n        object.__setattr__(limits, "per_tenant", limits.in_deployment)\n',
         ),
     ),
     Defect(
