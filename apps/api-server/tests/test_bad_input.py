@@ -43,6 +43,7 @@ FIELDS = {
         '{"query": "a", "budget": %s}',
         '{"query": "a", "metadata": {"k": %s}}',
         '{"query": "a", "metadata": %s}',
+        '{"query": "a", "webhook_url": %s}',
         '{"messages": %s}',
         '{"messages": [%s]}',
         '{"messages": [{"role": %s, "content": "a"}]}',

@@ -29,7 +29,7 @@ from thinkpool_server.admission import Admission
 from thinkpool_server.engine import DbosEngine, EngineLimits
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
 from thinkpool_server.event_log import EventLog, SqliteStore
-from thinkpool_server.event_log.store import StoredRun
+from thinkpool_server.event_log.store import DeliveryClaim, StoredRun, Webhook
 from thinkpool_server.housekeeping import Housekeeping, keep_swept
 from thinkpool_server.run_service import RETRY_SECONDS, EventLogRunService, _run_id, ticket_of
 from thinkpool_server.runs import RunRecord, Sending, Submission, Tenant
@@ -175,6 +175,7 @@ async def open_world(path: Path, *, slots: int = 2, max_queued: int = 10) -> Asy
             disconnect_grace_seconds=0,
             has_others=False,
             statistics=lambda: FIGURES,
+            webhook_tenants={B},
         )
         stack.push_async_callback(supervisor.drain, 0.0)
         stack.callback(log.drain)
@@ -240,6 +241,27 @@ async def test_files_reach_the_run_and_nobody_who_reads_it(world: World) -> None
     other = replace(asked, question=replace(asked.question, files=(replace(files[0], data_base64="YWI="),)))
     with pytest.raises(IdempotencyConflict):
         await world.service.submit(other)
+
+
+async def test_webhooks_are_stored_once_with_their_run_and_are_part_of_the_request(world: World) -> None:
+    asked = replace(submission("why?", idempotency_key="k"), webhook_url="http://a.example/")
+    record, _ = await world.service.submit(asked)
+    assert (await world.service.submit(asked))[1] is False
+    for other in (replace(asked, webhook_url=None), replace(asked, webhook_url="http://b.example/")):
+        with pytest.raises(IdempotencyConflict):
+            await world.service.submit(other)
+    both, _ = await world.service.submit(replace(asked, tenant=B))
+    neither, _ = await world.service.submit(submission("why not?"))
+    for run_id in (record.run_id, both.run_id, neither.run_id):
+        assert b"example" not in b"".join(event.data for event in await world.log.read_all(run_id))
+        await world.ended(run_id)
+    now = time.time()
+    claimed = await world.log.claim_deliveries(DeliveryClaim(now=now, until=now + 30, most=10))
+    assert {(delivery.run_id, delivery.tenant, delivery.webhook) for delivery in claimed} == {
+        (record.run_id, A, Webhook(target="run", url="http://a.example/")),
+        (both.run_id, B, Webhook(target="run", url="http://a.example/")),
+        (both.run_id, B, Webhook(target="tenant")),
+    }
 
 
 async def test_a_failing_model_fails_the_run_with_its_code(world: World) -> None:

@@ -42,6 +42,17 @@ def test_defaults_serve_one_machine_with_nothing_installed() -> None:
         ("server_api_keys", "a:short"),
         ("server_api_keys", "a b:sekret-sekret"),
         ("server_api_keys", "a:sekret-sekret,b:sekret-sekret"),
+        ("webhook_secrets", "sekret"),
+        ("webhook_secrets", "whsec_c2VrcmV0"),
+        ("webhook_secrets", "a b:whsec_" + "sekret00" * 4),
+        ("webhook_secrets", "whsec_sekret!" + "sekret00" * 4),
+        ("webhooks", "sekret"),
+        ("webhooks", "default:sekret"),
+        ("webhooks", "default:https://user:sekret@host/"),
+        ("webhooks", "default:http://a/,default:http://sekret/"),
+        ("webhooks", "default:http://[sekret/"),
+        ("webhook_hosts", "http://sekret/"),
+        ("webhook_hosts", "a:sekret"),
         ("cors_origins", "sekret"),
         ("cors_origins", "https://a.example/sekret"),
         ("log_level", "sekret"),
@@ -162,3 +173,34 @@ def test_the_reference_has_a_row_with_a_reason_for_every_setting() -> None:
         assert len(why) > 5
     assert "| `PORT` | `8000` | 0 to 65535 |" in settings_reference()
     assert "| `LOG_CONTENT` | `false` | `true` or `false` |" in settings_reference()
+
+
+WEBHOOK_SECRET = "whsec_" + "c2VrcmV0" * 4
+
+
+def test_webhooks_are_signed_for_each_tenant_that_has_one() -> None:
+    keys = "ada:ada-key-0,bob:bob-key-0"
+    settings = load_settings(
+        None,
+        server_api_keys=keys,
+        webhooks=" ada:https://a.example/in?x=1:2 , bob:http://b/",
+        webhook_secrets=f"ada:{WEBHOOK_SECRET},{WEBHOOK_SECRET}",
+        webhook_hosts="Hooks.Internal, [::1]:9000",
+    )
+    assert [(hook.tenant, hook.url.get_secret_value()) for hook in settings.webhooks] == [
+        ("ada", "https://a.example/in?x=1:2"),
+        ("bob", "http://b/"),
+    ]
+    assert [(secret.tenant, secret.key_bytes) for secret in settings.webhook_secrets] == [
+        ("ada", b"sekret" * 4),
+        (None, b"sekret" * 4),
+    ]
+    assert settings.webhook_hosts == ("hooks.internal", "[::1]:9000")
+    assert {WEBHOOK_SECRET, "https://a.example/in?x=1:2"} <= settings.secrets
+    assert "sekret" not in repr(settings)
+    unsigned = refusal(server_api_keys=keys, webhooks="bob:http://b/", webhook_secrets=f"ada:{WEBHOOK_SECRET}")
+    assert unsigned == "WEBHOOK_SECRETS should have a secret for each tenant of WEBHOOKS"
+    for strangers in ({"webhooks": "eve:http://b/"}, {"webhook_secrets": f"eve:{WEBHOOK_SECRET}"}):
+        message = refusal(**{"server_api_keys": keys, "webhook_secrets": WEBHOOK_SECRET, **strangers})
+        assert message.startswith("WEBHOOKS and WEBHOOK_SECRETS should name tenants of SERVER_API_KEYS")
+    assert load_settings(None, webhooks="default:http://b/", webhook_secrets=WEBHOOK_SECRET).webhooks

@@ -146,7 +146,8 @@ async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncG
         )
         stack.push_async_callback(_hand_back, runtime, supervisor)
         work = [service.feed(), _housekeeping(runtime).run(), keep_swept(log, toolbox.sweep)]
-        work.append(_dispatch(settings, log, means.outward, metrics, ended).run())
+        if settings.webhook_secrets:
+            work.append(_dispatch(settings, log, means.outward, metrics, ended).run())
         if deployment.membership is None:
             await service.recover(unfinished)
         else:

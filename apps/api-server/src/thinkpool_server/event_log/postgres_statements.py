@@ -94,8 +94,8 @@ END_DELIVERY: Final[LiteralString] = (
 )
 
 NEXT_DELIVERY_AT: Final[LiteralString] = (
-    "SELECT min(next_at) FROM thinkpool.webhook_deliveries JOIN thinkpool.runs USING (run_id)"
-    " WHERE finished_at IS NOT NULL"
+    "SELECT next_at FROM thinkpool.webhook_deliveries JOIN thinkpool.runs USING (run_id)"
+    " WHERE finished_at IS NOT NULL ORDER BY next_at LIMIT 1"
 )
 
 BEGUN: Final[LiteralString] = """

@@ -306,7 +306,8 @@ class PostgresStore:
 
     def next_delivery_at(self) -> float | None:
         """When the next delivery of an ended run is due, in seconds since the epoch; None when there is none."""
-        return self._rows(sql.NEXT_DELIVERY_AT, ())[0][0]
+        rows = self._rows(sql.NEXT_DELIVERY_AT, ())
+        return rows[0][0] if rows else None
 
     def find_begun(self, fingerprint: str, *, ended_after: float) -> RunId | None:
         """The newest run of such a submission that works or waits, or that ended since then."""

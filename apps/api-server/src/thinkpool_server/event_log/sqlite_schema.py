@@ -118,7 +118,7 @@ POSTPONE_DELIVERY = "UPDATE webhook_deliveries SET next_at = ? WHERE run_id = ? 
 END_DELIVERY = "DELETE FROM webhook_deliveries WHERE run_id = ? AND target = ? AND attempts = ?"
 
 NEXT_DELIVERY_AT = """
-SELECT min(next_at) FROM webhook_deliveries JOIN runs USING (run_id) WHERE finished_at IS NOT NULL
+SELECT next_at FROM webhook_deliveries JOIN runs USING (run_id) WHERE finished_at IS NOT NULL ORDER BY next_at LIMIT 1
 """
 
 EXPIRED = "SELECT run_id, tenant FROM runs WHERE finished_at < ? ORDER BY finished_at LIMIT ?"

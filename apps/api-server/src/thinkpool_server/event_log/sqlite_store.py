@@ -187,7 +187,8 @@ class SqliteStore:
     def next_delivery_at(self) -> float | None:
         """When the next delivery of an ended run is due, in seconds since the epoch; None when there is none."""
         with self._reading() as connection:
-            return connection.execute(schema.NEXT_DELIVERY_AT).fetchone()[0]
+            row = connection.execute(schema.NEXT_DELIVERY_AT).fetchone()
+            return None if row is None else row[0]
 
     def find_begun(self, fingerprint: str, *, ended_after: float) -> RunId | None:
         """The newest run of such a submission that works or waits, or that ended since then."""

@@ -63,6 +63,7 @@ class Courier:
         *,
         count: Callable[[Outcome], None],
         timing: Timing | None = None,
+        attempt_seconds: float = ATTEMPT_SECONDS,
     ) -> None:
         self._log = log
         self._public = outward.upstream("webhook", _SETTINGS, "web")
@@ -71,6 +72,7 @@ class Courier:
         self._tenant_urls = tenant_urls
         self._count = count
         self._timing = timing or Timing()
+        self._attempt_seconds = attempt_seconds
 
     async def attempt(self, delivery: Delivery) -> None:
         """Tries once; the delivery is then settled, or due again later.
@@ -129,8 +131,8 @@ class Courier:
         call = OutwardCall(
             method="POST",
             url=url,
-            total_seconds=ATTEMPT_SECONDS,
-            idle_seconds=ATTEMPT_SECONDS,
+            total_seconds=self._attempt_seconds,
+            idle_seconds=self._attempt_seconds,
             max_body_bytes=_ANSWER_BYTES,
             headers={
                 "content-type": "application/json",
@@ -142,7 +144,7 @@ class Courier:
         )
         upstream = self._trusted if is_operators or self._rules.is_listed(url) else self._public
         try:
-            async with asyncio.timeout(ATTEMPT_SECONDS):  # waiting for the replica's lease included
+            async with asyncio.timeout(self._attempt_seconds):  # waiting for the replica's lease included
                 await upstream.send(call, _pass_over)
         except Refused as refusal:
             return _Failure(f"status {refusal.status}", is_final=refusal.status == _GONE)
