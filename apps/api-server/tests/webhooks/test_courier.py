@@ -267,12 +267,16 @@ async def test_a_deleted_run_is_told_of_no_more(log: EventLog, open_post: OpenPo
             post.wall.now = await finish(log, run_id)
         claimed = {delivery.run_id: delivery for delivery in await log.claim_deliveries(post.wall.claim())}
         await log.delete(deleted)
+        await log.delete(await begin(log, "d", url=receiver.url))
         assert await log.expire(ended_before=post.wall.now + 1, most=1) == [expired]
         for run_id in (deleted, expired):
             await post.courier.attempt(claimed[run_id])
         assert (receiver.connections, post.counted) == (0, [])
         post.wall.now += 31
         assert await post.attempt() == 1
+        for name in "abd":  # an Idempotency-Key makes a run of the same id again
+            post.wall.now = await finish(log, await begin(log, name, url=receiver.url)) + 1
+        assert await post.attempt() == 3
 
 
 async def test_a_response_that_is_not_stored_is_told_of_by_nobody(log: EventLog, open_post: OpenPost) -> None:

@@ -81,7 +81,7 @@ async def test_a_dead_receiver_holds_up_no_other_tenant(log: EventLog, open_post
     async with Loopback(held) as dead, Loopback(answer()) as receiver, open_post(log, attempt_seconds=30) as post:
         for number in range(60):
             await finish(log, await begin(log, f"dead{number}", url=f"{dead.url}/dead", tenant="ada"))
-        post.wall.now = await finish(log, await begin(log, "alive", url=receiver.url, tenant="bob")) + 1
+        post.wall.now = await finish(log, await begin(log, "waiting", url=receiver.url, tenant="bob")) + 1
         async with dispatching(post):
             await until(receiver, 1)
             await until(dead, TENANT_SHARE)
