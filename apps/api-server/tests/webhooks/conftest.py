@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -44,16 +45,22 @@ def open_post(web: SmallWeb) -> OpenPost:
     ) -> AsyncGenerator[Post]:
         wall = Wall()
         counted: list[str] = []
+        is_counted = asyncio.Event()
+
+        def count(outcome: str) -> None:
+            counted.append(outcome)
+            is_counted.set()
+
         async with open_outward(wall.timing(), web=web.reach()) as outward:
             courier = Courier(
                 log,
                 outward,
                 allowed or rules("127.0.0.1"),
                 tenant_urls or {},
-                count=counted.append,
+                count=count,
                 timing=wall.timing(),
                 attempt_seconds=attempt_seconds,
             )
-            yield Post(log=log, courier=courier, wall=wall, counted=counted)
+            yield Post(log=log, courier=courier, wall=wall, counted=counted, is_counted=is_counted)
 
     return opened

@@ -39,10 +39,14 @@ async def until(receiver: Loopback, requests: int) -> None:
             await receiver.arrived.wait()
 
 
-async def until_none_is_left(log: EventLog) -> None:
-    async with asyncio.timeout(15):
-        while await log.next_delivery_at() is not None:
-            pass
+async def until_counted(*posts: Post, number: int) -> None:
+    async with asyncio.timeout(15), asyncio.TaskGroup() as tasks:
+        while sum(len(post.counted) for post in posts) < number:
+            waiting = [tasks.create_task(post.is_counted.wait()) for post in posts]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for post, task in zip(posts, waiting, strict=True):
+                post.is_counted.clear()
+                task.cancel()
 
 
 class Held:
@@ -72,7 +76,7 @@ async def test_the_end_of_a_run_is_told_at_once(log: EventLog, open_post: OpenPo
             wake.set()
             async with asyncio.timeout(3):  # less than until the next look without the wake
                 await until(receiver, 1)
-            await until_none_is_left(log)
+            await until_counted(post, number=1)
         assert post.counted == ["delivered"]
 
 
@@ -87,7 +91,7 @@ async def test_a_dead_receiver_holds_up_no_other_tenant(log: EventLog, open_post
             await until(dead, TENANT_SHARE)
             assert TENANT_SHARE <= held.peak["/dead"] < TENANT_SHARE + 4
             held.release.set()
-            await until_none_is_left(log)
+            await until_counted(post, number=61)
         assert len(dead.received) == 60
         assert held.peak["/dead"] < TENANT_SHARE + 4
 
@@ -104,7 +108,7 @@ async def test_a_replica_has_so_many_attempts_out_and_no_more(log: EventLog, ope
                 "they wait in the table"
             )
             held.release.set()
-            await until_none_is_left(log)
+            await until_counted(post, number=MAX_AT_ONCE + 10)
         assert held.peak["all"] == MAX_AT_ONCE
 
 
@@ -122,7 +126,7 @@ async def test_of_many_replicas_one_delivers(database_url: str, open_post: OpenP
                 first.wall.now = second.wall.now = await finish((one, other)[number % 2], run_id) + 1
                 for wake in wakes:
                     wake.set()
-            await until_none_is_left(one)
+            await until_counted(first, second, number=80)
         assert len(first.counted) + len(second.counted) == 80
         assert first.counted
         assert second.counted
@@ -141,7 +145,7 @@ async def test_what_a_dead_replica_had_in_hand_another_delivers(database_url: st
             assert await second.attempt() == 0, "it may still be alive"
             second.wall.now = ended_at + CLAIM_SECONDS
             async with dispatching(second):
-                await until_none_is_left(other)
+                await until_counted(second, number=1)
         lost, delivered = receiver.received
         assert lost.headers["webhook-id"] == delivered.headers["webhook-id"]
         assert (first.counted, second.counted) == ([], ["delivered"])

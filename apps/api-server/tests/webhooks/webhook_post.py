@@ -1,5 +1,6 @@
 """A courier with a log, a web and a clock of its own, for tests."""
 
+import asyncio
 import base64
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -50,6 +51,8 @@ class Post:
     courier: Courier
     wall: Wall
     counted: list[str] = field(default_factory=list)
+    is_counted: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by each that is counted; a test may clear it."""
 
     async def attempt(self) -> int:
         """One attempt at all that is due; how many that were."""
