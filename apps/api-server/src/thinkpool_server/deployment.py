@@ -7,7 +7,7 @@ import asyncio
 import platform
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -40,7 +40,7 @@ class Deployment:
     """What marks the deployment's things at other services."""
     executor: str
     """This process, in the engine's words; new at each start where there are others."""
-    database: Path | str
+    database: Path | str = field(repr=False)
     """SQLite's file, or PostgreSQL's URL."""
     store: Store
     lease: Lease

@@ -232,8 +232,7 @@ class EventLogRunService:
     async def resubmit(self, run: StoredRun) -> None:
         """Hands over an unfinished run that the engine does not know, or counts as done."""
         ticket = ticket_of(run)
-        await self._engine.forget([ticket.run_id])
-        await self._engine.submit(ticket.run_id, tenant=ticket.tenant, rank=ticket.rank)
+        await self._engine.resubmit(ticket.run_id, tenant=ticket.tenant, rank=ticket.rank)
 
     def note_deserted(self, run_id: RunId) -> None:
         """Lets a foreground run that nobody reads be stopped once the grace is over."""

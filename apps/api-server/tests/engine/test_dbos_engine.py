@@ -108,6 +108,22 @@ async def test_a_forgotten_run_may_be_submitted_again(engine: DbosEngine, work: 
     assert await work.until_started(2) == ["again", "again"]
 
 
+async def test_resubmitting_queues_what_was_counted_done_and_leaves_alone_what_executes(
+    engine: DbosEngine, work: Work
+) -> None:
+    run_id = RunId("again")
+    await engine.submit(run_id, tenant=A, rank=1)
+    await work.until_started(1)
+    await engine.resubmit(run_id, tenant=A, rank=1)
+    await engine.submit(RunId("other"), tenant=A, rank=2)
+    assert await work.until_started(2) == ["again", "other"]
+    work.release()
+    while await engine.pending():
+        pass
+    await engine.resubmit(run_id, tenant=A, rank=1)
+    assert await work.until_started(3) == ["again", "other", "again"]
+
+
 async def test_nothing_starts_after_claiming_has_stopped(engine: DbosEngine, work: Work) -> None:
     engine.stop_claiming()
     await engine.submit(RunId("late"), tenant=A, rank=1)

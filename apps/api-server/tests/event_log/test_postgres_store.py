@@ -70,6 +70,21 @@ async def test_a_reader_elsewhere_gets_every_event_once_and_in_order(database_ur
         assert here[-1].is_end
 
 
+@pytest.mark.parametrize("payload", ["", "hello", "[]", '["b",[99,"run_1"]]', '["b",[1]]', '["b",[1,2,3]]', "{}"])
+async def test_a_notice_that_is_not_understood_is_a_gap_and_no_accident(database_url: str, payload: str) -> None:
+    joined_store(database_url).close()
+    heard: asyncio.Queue[Notice | None] = asyncio.Queue()
+    async with asyncio.TaskGroup() as tasks:
+        hears = listen(database_url, "a", on_notice=heard.put_nowait, on_gap=lambda: heard.put_nowait(None))
+        listening = tasks.create_task(hears)
+        assert await heard.get() is None
+        for told in (payload, *pack("b", [QueueMoved()])):
+            with connect(database_url, purpose="test") as connection:
+                connection.execute("SELECT pg_notify('thinkpool', %s)", (told,))
+        assert [await heard.get(), await heard.get()] == [None, QueueMoved()]
+        listening.cancel()
+
+
 async def test_a_run_that_moves_to_another_replica_is_followed_without_a_seam(database_url: str) -> None:
     async with replica_log(database_url, "a") as first, replica_log(database_url, "b") as second:
         await first.create(stored_run(), QUEUED)

@@ -50,8 +50,25 @@ async def joined(url: str, name: str, *, slots: int = 2) -> AsyncGenerator[tuple
 
 
 async def until_buried(by: Membership, name: str) -> None:
-    while name not in await by.bury():
-        pass
+    while name not in await by.bury():  # noqa: ASYNC110 -- the database says nothing when it is time
+        await asyncio.sleep(0.01)
+
+
+async def test_a_replica_that_is_kept_from_coming_back_has_no_lease_when_it_is_buried(
+    own_postgres: PostgresServer,
+) -> None:
+    url = own_postgres.new_database()
+    with connect(url, purpose="test") as connection:
+        migrate(connection)
+    async with joined(url, "b") as (other, _), joined(url, "a") as (cut_off, _):
+        session = cut_off._connection
+        assert session is not None
+        with connect(own_postgres.url(), purpose="test") as connection:
+            connection.execute(f"ALTER DATABASE {url.rpartition('/')[2]} ALLOW_CONNECTIONS false".encode())
+            connection.execute("SELECT pg_terminate_backend(%s)", (session.info.backend_pid,))
+        await until_buried(other, "a")
+        assert not cut_off.is_held
+        assert other.is_held
 
 
 async def test_replicas_see_each_other_come_and_go(url: str) -> None:

@@ -125,6 +125,11 @@ class DbosEngine:
         await self._call(lambda: self._queue.submit(run_id, tenant, rank))
         self._tell()
 
+    async def resubmit(self, run_id: RunId, *, tenant: Tenant, rank: int) -> None:
+        """Queues a run that has not ended though the engine may think so; one that is queued or executes stays so."""
+        await self._call(lambda: self._queue.resubmit(run_id, tenant, rank))
+        self._tell()
+
     async def withdraw(self, run_id: RunId) -> None:
         """Takes the run out of the queue, unless it has started."""
         await self._call(lambda: self._queue.withdraw(run_id))

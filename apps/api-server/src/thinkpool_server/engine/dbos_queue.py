@@ -16,7 +16,7 @@ from typing import Any, Final
 import psycopg
 from dbos import DBOSClient, DBOSPortableJSONSerializer
 from dbos._core import execute_dequeued_workflow
-from sqlalchemy import Connection, func, literal_column, select, text, update
+from sqlalchemy import Connection, delete, func, literal_column, select, text, update
 from sqlalchemy import Engine as SqlEngine
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from thinkpool_pipeline.values import RunId
@@ -114,6 +114,12 @@ class DbosQueue:
             },
             run_id,
         )
+
+    def resubmit(self, run_id: RunId, tenant: Tenant, rank: int) -> None:
+        """Queues the run again, unless it is queued or executes."""
+        with self._sql.begin() as connection:
+            connection.execute(delete(self._runs).where((self._runs.c.workflow_uuid == run_id) & ~self._is_pending))
+        self.submit(run_id, tenant, rank)
 
     def withdraw(self, run_id: RunId) -> None:
         """Takes the run out, unless it has started."""

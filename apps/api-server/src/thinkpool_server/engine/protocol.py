@@ -35,6 +35,10 @@ class Engine(Protocol):
         """Queues the run; lower ranks start first. Submitting a run again changes nothing."""
         ...
 
+    async def resubmit(self, run_id: RunId, *, tenant: Tenant, rank: int) -> None:
+        """Queues a run that has not ended though the engine may think so; one that is queued or executes stays so."""
+        ...
+
     async def withdraw(self, run_id: RunId) -> None:
         """Takes the run out of the queue, unless it has started."""
         ...

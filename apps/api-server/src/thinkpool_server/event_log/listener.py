@@ -22,7 +22,11 @@ async def listen(
                 await connection.execute(f"LISTEN {CHANNEL}")
                 on_gap()
                 async for heard in connection.notifies():
-                    sender, notices = unpack(heard.payload)
+                    try:
+                        sender, notices = unpack(heard.payload)
+                    except (ValueError, TypeError, LookupError):  # of a newer release, or somebody else's
+                        on_gap()
+                        continue
                     if sender != executor:
                         for notice in notices:
                             on_notice(notice)

@@ -30,6 +30,9 @@ FROZEN_SECONDS: Final = 10.0
 LEASE_SECONDS: Final = 7.0
 """How long a heartbeat is proof: well below the time after which others act."""
 
+CUT_OFF_SECONDS: Final = 2.0
+"""As `LEASE_SECONDS`, once the connection is gone: its lock is free then, and `SILENCE_SECONDS` count."""
+
 GRACE_SECONDS: Final = 5.0
 """Nobody is declared dead so soon after the database, or one's own way to it, has come back: all were cut off."""
 
@@ -77,7 +80,8 @@ class Membership:
     @property
     def is_held(self) -> bool:
         """Whether a heartbeat succeeded so recently that nobody can have taken this replica's runs."""
-        return not self._is_lost and time.monotonic() - self._confirmed_at < LEASE_SECONDS
+        lasts_seconds = CUT_OFF_SECONDS if self._connection is None else LEASE_SECONDS
+        return not self._is_lost and time.monotonic() - self._confirmed_at < lasts_seconds
 
     @property
     def is_lost(self) -> bool:
