@@ -216,7 +216,7 @@ class EventLogRunService:
             if creation.arrival is None:
                 self._leave(ticket.run_id)
                 continue
-            if is_foreground and creating.answer.exception() is not None:
+            if is_foreground and creating.was_refused:
                 self.note_deserted(ticket.run_id)
             await self._hand_over(self._admission.confirm(ticket, creation.arrival))
 

@@ -73,6 +73,11 @@ class PendingCreation:
     """What became of it, however late. A run whose commit was in doubt for so long that its asker was told no may be
     stored all the same. It goes on then, as after any answer that is lost: a repeated request may have found it."""
 
+    @property
+    def was_refused(self) -> bool:
+        """Whether whoever asked was told that the database does not take it now."""
+        return self.answer.done() and self.answer.exception() is not None
+
     def __await__(self) -> Generator[Any, None, Creation]:
         return asyncio.shield(self.answer).__await__()
 
