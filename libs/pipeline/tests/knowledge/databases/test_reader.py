@@ -3,6 +3,7 @@ import os
 import shutil
 import sqlite3
 import stat
+from contextlib import suppress
 from dataclasses import replace
 
 import psutil
@@ -37,11 +38,13 @@ def earlier() -> None:
 
 
 def children() -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process().children()
-        if child not in EARLIER and any("worker.py" in part for part in child.cmdline())
-    ]
+    return [child for child in psutil.Process().children() if child not in EARLIER and is_worker(child)]
+
+
+def is_worker(child: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):  # a zombie, too, is none
+        return any("worker.py" in part for part in child.cmdline())
+    return False
 
 
 async def until_reading() -> psutil.Process:
