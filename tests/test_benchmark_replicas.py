@@ -143,7 +143,7 @@ async def served(stand_in: StandIn) -> AsyncGenerator[Deployment]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        yield Deployment(url=url, replicas=(Server(url=url),), meters={})
+        yield Deployment(url=url, replicas=(Server(url=url),), meters={}, disk_bytes=lambda: 0)
     finally:
         await runner.cleanup()
 
