@@ -14,7 +14,7 @@ from thinkpool_pipeline.errors import QueueFull
 from thinkpool_pipeline.events import ReportDelta, RunCancelled, RunFailed, TurnStarted
 from thinkpool_pipeline.values import RunId
 from thinkpool_server.mcp_server.endpoint import MAX_MESSAGE_BYTES
-from thinkpool_server.runs import RunRecord, Submission, Tenant
+from thinkpool_server.runs import RunPage, RunRecord, Submission, Tenant
 from thinkpool_server.testing.memory_service import MemoryDocuments, MemoryRunService
 from thinkpool_server.testing.scripts import REPORT, begun_run, completed_run
 from thinkpool_server.testing.serving import served
@@ -162,6 +162,26 @@ async def test_nobody_else_can_cancel_a_call() -> None:
         right = await http.client.post("/mcp", json=cancelling, headers=HEADERS | alpha | session)
         assert (right.status_code, right.content) == (202, b"")
         assert http.service.runs[RUN].record.status == "cancelled"
+
+
+async def test_a_call_that_is_cancelled_before_its_run_is_stored_is_cancelled_all_the_same() -> None:
+    looked = asyncio.Event()
+
+    class WatchedService(MemoryRunService):
+        async def list(self, tenant: Tenant, **which: Any) -> RunPage:
+            looked.set()
+            return await super().list(tenant, **which)
+
+    headers = HEADERS | {"Mcp-Session-Id": "s-1"}
+    cancelling = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}}
+    calling = message("tools/call", called("research", {"query": "q"}, "legacy"), id=7)
+    async with served(WatchedService(begun_run())) as http, asyncio.timeout(10):
+        cancel = asyncio.ensure_future(http.client.post("/mcp", json=cancelling, headers=headers))
+        await looked.wait()
+        answer = await http.client.post("/mcp", json=calling, headers=headers)
+        assert (await cancel).status_code == 202
+        assert http.service.runs[RUN].record.status == "cancelled"
+    assert "was cancelled" in answer.text
 
 
 async def test_research_in_the_background_is_asked_for_later(mode: str) -> None:

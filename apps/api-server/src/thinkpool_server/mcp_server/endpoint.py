@@ -37,8 +37,6 @@ CALLER_KEY = "thinkpool.mcp_caller"
 
 SESSION_HEADER = "mcp-session-id"
 VERSION_HEADER = "mcp-protocol-version"
-SESSIONLESS_VERSIONS = re.compile(r"20(2[6-9]|[3-9][0-9])-[0-9-]{5}")
-"""The protocol's versions without sessions, by their date."""
 
 _SESSION = re.compile(r"[!-~]{1,128}")
 _PARSE_ERROR = -32700
@@ -82,7 +80,7 @@ class McpEndpoint:
             return rpc_error(_PARSE_ERROR, "The body is not valid JSON.")
         if not server.is_message(message):
             return rpc_error(_INVALID_REQUEST, "The body is not one JSON-RPC message.")
-        session = _session_of(request)
+        session = _session_of(request) if server.has_session(request.headers.get(VERSION_HEADER)) else None
         if session is not None and message.get("method") == "notifications/cancelled":
             call = _call_name(session, message.get("params"), "requestId")
             if call is not None:
@@ -144,9 +142,7 @@ def _sdk():
 
 def _session_of(request: Request) -> str | None:
     session = request.headers.get(SESSION_HEADER, "")
-    if SESSIONLESS_VERSIONS.fullmatch(request.headers.get(VERSION_HEADER, "")) or not _SESSION.fullmatch(session):
-        return None
-    return session
+    return session if _SESSION.fullmatch(session) else None
 
 
 def _call_name(session: str, fields: object, name: str) -> str | None:

@@ -23,6 +23,7 @@ from mcp_types import (
     ToolAnnotations,
     jsonrpc_message_adapter,
 )
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
@@ -117,6 +118,11 @@ class HttpServer:
             return False
         # A request whose id is none would pass for a notification.
         return "id" not in value if isinstance(message, JSONRPCNotification) else True
+
+    @staticmethod
+    def has_session(version: str | None) -> bool:
+        """Whether clients that speak this version of the protocol, as their header names it, repeat a session's id."""
+        return version is None or version in HANDSHAKE_PROTOCOL_VERSIONS
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""

@@ -34,6 +34,9 @@ from thinkpool_server.submissions import Asker, research_submission
 CALL_KEY = "mcp_call"
 """Where a run's metadata has the name of the call that it answers."""
 
+CANCEL_PATIENCE_SECONDS = 1.0
+"""A call may be cancelled before its run is stored: so much later it is looked for again."""
+
 Report: TypeAlias = Callable[[ProgressNote], Awaitable[None]]
 """Tells the caller how far a call is."""
 
@@ -139,14 +142,21 @@ class McpTools:
             return ToolAnswer(texts=(_said_of(error),), is_error=True)
 
     async def cancel(self, tenant: Tenant, call: str) -> None:
-        """Stops the runs of the call of this name, if there are any."""
+        """Stops the run of the call of this name, if there is one, or will be one in a moment."""
         with suppress(PipelineError):  # nobody is there to be told
-            for run_id in [
-                record.run_id
-                async for record in active_runs(self._runtime.service, tenant)
-                if record.origin == "mcp" and record.metadata.get(CALL_KEY) == call
-            ]:
-                await self._runtime.service.cancel(tenant, run_id)
+            if not await self._cancel_runs(tenant, call):
+                await asyncio.sleep(CANCEL_PATIENCE_SECONDS)
+                await self._cancel_runs(tenant, call)
+
+    async def _cancel_runs(self, tenant: Tenant, call: str) -> bool:
+        runs = [
+            record.run_id
+            async for record in active_runs(self._runtime.service, tenant)
+            if record.origin == "mcp" and record.metadata.get(CALL_KEY) == call
+        ]
+        for run_id in runs:
+            await self._runtime.service.cancel(tenant, run_id)
+        return bool(runs)
 
     async def _research(self, arguments: ResearchArguments, caller: Caller, report: Report) -> ToolAnswer:
         record, _ = await self._runtime.service.submit(_submission(arguments, caller))
