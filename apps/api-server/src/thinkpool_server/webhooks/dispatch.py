@@ -25,6 +25,8 @@ TENANT_SHARE: Final = 8
 
 _CLAIMED_AT_ONCE = 4
 _LOOK_SECONDS = 5.0
+_CROWDED_SECONDS = 1.0
+"""Between looks while what is due waits for a place: each passes over all of a dead receiver's."""
 
 
 class Dispatch:
@@ -37,6 +39,7 @@ class Dispatch:
         self._wake = wake
         self._timing = timing or Timing()
         self._out: Counter[Tenant] = Counter()
+        self._freed = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Dispatch [{self._out.total()} out]>"
@@ -46,22 +49,27 @@ class Dispatch:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._wake.clear()
-                wait_seconds = _LOOK_SECONDS
+                self._freed.clear()
+                wait_seconds: float | None = _LOOK_SECONDS
                 with suppress(StoreUnavailable):
                     wait_seconds = await self._begin(tasks)
+                news = self._freed if wait_seconds is None else self._wake
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(wait_seconds):
-                        await self._wake.wait()
+                    async with asyncio.timeout(_CROWDED_SECONDS if wait_seconds is None else wait_seconds):
+                        await news.wait()
 
-    async def _begin(self, tasks: asyncio.TaskGroup) -> float:
-        """Sends couriers out with some of what is due; after how many seconds to look again."""
+    async def _begin(self, tasks: asyncio.TaskGroup) -> float | None:
+        """Sends couriers out with some of what is due.
+
+        After how many seconds to look again; None when what is due has to wait for a place.
+        """
         due_at = await self._log.next_delivery_at()
         now = self._timing.wall_clock()
         if due_at is None or due_at > now:
             return _LOOK_SECONDS if due_at is None else min(due_at - now, _LOOK_SECONDS)
         room = MAX_AT_ONCE - self._out.total()
         if not room:
-            return _LOOK_SECONDS
+            return None
         claim = DeliveryClaim(
             now=now,
             until=now + CLAIM_SECONDS,
@@ -72,7 +80,9 @@ class Dispatch:
         for delivery in deliveries:
             self._out[delivery.tenant] += 1
             tasks.create_task(self._deliver(delivery))
-        return 0.0 if deliveries else _LOOK_SECONDS
+        if deliveries:
+            return 0.0
+        return None if claim.leave_out else _LOOK_SECONDS
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:
@@ -80,4 +90,5 @@ class Dispatch:
                 await self._courier.attempt(delivery)
         finally:
             self._out[delivery.tenant] -= 1
+            self._freed.set()
             self._wake.set()
