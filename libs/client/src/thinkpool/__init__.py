@@ -1,0 +1,1 @@
+"""ThinkPool, as its users' programs import it: `thinkpool.client`."""
