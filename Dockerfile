@@ -7,9 +7,10 @@ ENV PATH=/opt/thinkpool/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHE
 COPY requirements.lock ./
 RUN pip install --require-hashes --requirement requirements.lock
 COPY docs docs
+COPY libs/client libs/client
 COPY libs/pipeline libs/pipeline
 COPY apps/api-server apps/api-server
-RUN pip wheel --no-deps --wheel-dir /wheels ./libs/pipeline ./apps/api-server \
+RUN pip wheel --no-deps --wheel-dir /wheels ./libs/client ./libs/pipeline ./apps/api-server \
     && pip install --no-deps --no-index /wheels/*.whl
 
 FROM python:3.11-slim-bookworm

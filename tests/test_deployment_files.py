@@ -27,7 +27,7 @@ NGINX = (ROOT / "nginx" / "nginx.conf").read_text()
 UPSTREAMS = {name: (ROOT / "nginx" / name).read_text() for name in ("upstream.conf", "upstream-dns.conf")}
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 LOCK = (ROOT / "requirements.lock").read_text()
-MEMBERS = ["apps/api-server/pyproject.toml", "libs/pipeline/pyproject.toml"]
+MEMBERS = ["apps/api-server/pyproject.toml", "libs/client/pyproject.toml", "libs/pipeline/pyproject.toml"]
 
 TOP_KEYS = {"name", "services", "networks", "volumes", "x-contained"}
 SERVICE_KEYS = {

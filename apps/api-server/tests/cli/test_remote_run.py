@@ -3,8 +3,11 @@ import asyncio
 import orjson
 import pytest
 from aiohttp import web
+from thinkpool.client import RetryPolicy
 from thinkpool_pipeline.events import StoredEvent
-from thinkpool_server.cli.remote_run import RECONNECTS, AskingFailed, open_remote_run
+from thinkpool_server.cli.remote_run import POLICY, AskingFailed, open_remote_run
+
+QUICK = RetryPolicy(call_seconds=0, stream_seconds=0.5, first_delay_seconds=0.01, max_delay_seconds=0.01)
 
 
 class StubServer:
@@ -68,7 +71,7 @@ async def serve():
 
 
 async def followed(url, **options):
-    async with asyncio.timeout(5), open_remote_run(url, "why?", reconnect_seconds=0, **options) as run:
+    async with asyncio.timeout(5), open_remote_run(url, "why?", policy=QUICK, **options) as run:
         return [event async for event in run.events()]
 
 
@@ -105,7 +108,8 @@ async def test_stream_closed_before_the_end_is_taken_up_too(serve, stored, compl
     stub = StubServer(stored(completed_run[:-1]))
     with pytest.raises(AskingFailed, match="run run-1 goes on there"):
         await followed(await serve(stub))
-    assert len(stub.resumed_from) == RECONNECTS + 1
+    assert stub.resumed_from[:2] == [0, 19]
+    assert set(stub.resumed_from[1:]) == {19}
 
 
 async def test_transient_event_is_shown_and_never_resumed_from(serve, stored, completed_run):
@@ -132,7 +136,7 @@ async def test_refusal_is_told_in_the_servers_words_with_when_to_come_back(serve
 
 
 async def test_refusal_without_words_is_still_told(serve):
-    with pytest.raises(AskingFailed, match=r"refused \(500\): no reason given$"):
+    with pytest.raises(AskingFailed, match=r"refused \(500\): The answer was 500 Internal Server Error$"):
         await followed(await serve(StubServer([], status=500, body=[])))
 
 
@@ -142,10 +146,21 @@ async def test_run_that_expired_meanwhile_is_told(serve):
 
 
 async def test_other_servers_are_recognised(serve):
-    with pytest.raises(AskingFailed, match="not a ThinkPool server"):
-        await followed(await serve(StubServer([], body={"ok": True})))
+    for body in ({"ok": True}, ["ok"]):
+        with pytest.raises(AskingFailed, match="not a ThinkPool server"):
+            await followed(await serve(StubServer([], body=body)))
+
+
+async def test_an_address_that_is_none_is_told():
+    with pytest.raises(AskingFailed, match="http://"):
+        await followed("somewhere")
 
 
 async def test_nobody_there_is_told_plainly():
     with pytest.raises(AskingFailed, match=r"No server answers at http://127\.0\.0\.1:1"):
         await followed("http://127.0.0.1:1")
+
+
+def test_a_terminal_waits_for_streams_and_not_for_refusals():
+    assert POLICY.call_seconds == 0
+    assert POLICY.stream_seconds >= 30

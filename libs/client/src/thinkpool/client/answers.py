@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from http.client import responses
 from typing import Any, TypeVar, cast
 
 from thinkpool.client.decoding import Json, Misfit, decode
@@ -57,7 +58,7 @@ def fields_of(reply: Reply) -> Json:
         raise error_of(reply)
     fields = json_object(reply.body)
     if fields is None:
-        raise _not_thinkpool(reply.status)
+        raise not_thinkpool(_named(reply.status))
     return fields
 
 
@@ -71,7 +72,7 @@ def value_of(shape: type[T], fields: object, **known: object) -> T:
     try:
         return decode(shape, fields, **known)
     except Misfit:
-        raise UnexpectedAnswer(f"The answer does not have the fields of {shape.__name__}.") from None
+        raise not_thinkpool(f"an answer without the fields of {shape.__name__}") from None
 
 
 def error_of(reply: Reply) -> ThinkPoolError:
@@ -80,7 +81,7 @@ def error_of(reply: Reply) -> ThinkPoolError:
     Problem details: https://www.rfc-editor.org/rfc/rfc9457
     """
     if reply.status < HTTPStatus.BAD_REQUEST:
-        return _not_thinkpool(reply.status)
+        return not_thinkpool(_named(reply.status))
     problem = json_object(reply.body) or {}
     kind = _KINDS.get(reply.status) or (
         ServerFailed if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR else InvalidRequest
@@ -95,12 +96,13 @@ def error_of(reply: Reply) -> ThinkPoolError:
     )
 
 
-def _not_thinkpool(status: int) -> UnexpectedAnswer:
-    return UnexpectedAnswer(f"What answers there, with {_named(status)}, is not a ThinkPool server.")
+def not_thinkpool(answer: str) -> UnexpectedAnswer:
+    """The error of an answer that ThinkPool does not give."""
+    return UnexpectedAnswer(f"What answers there, with {answer}, is not a ThinkPool server.")
 
 
 def _named(status: int) -> str:
-    return f"{status} {HTTPStatus(status).phrase}" if status in HTTPStatus else str(status)
+    return f"{status} {responses.get(status, '')}".strip()
 
 
 def _text(problem: Json, name: str) -> str:

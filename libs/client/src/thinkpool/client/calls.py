@@ -9,9 +9,8 @@ from dataclasses import asdict
 from typing import Any, cast
 from urllib.parse import quote
 
-from thinkpool.client.answers import error_of, fields_of, value_of
+from thinkpool.client.answers import error_of, fields_of, not_thinkpool, value_of
 from thinkpool.client.effects import Call, Deliver, Flow, Pause, Procedure, Reply, Request, send
-from thinkpool.client.errors import UnexpectedAnswer
 from thinkpool.client.retrying import Chance, Outage, RetryPolicy, failure_of, is_passing
 from thinkpool.client.values import Budget, Health, InputFile, Message, ResearchOptions, RunInfo
 
@@ -35,7 +34,7 @@ class Calls:
         fields = fields_of((yield from self._answer(request)))
         run_id = fields.get("id")
         if not isinstance(run_id, str):
-            raise UnexpectedAnswer("The answer names no run.")
+            raise not_thinkpool("an answer that names no run")
         return run_id
 
     def get(self, run_id: str) -> Procedure[RunInfo]:
@@ -59,7 +58,7 @@ class Calls:
             page = yield from self._json("GET", RUNS_PATH, query)
             runs = page.get("runs")
             if not isinstance(runs, list):
-                raise UnexpectedAnswer("The answer lists no runs.")
+                raise not_thinkpool("an answer that lists no runs")
             yield Deliver(tuple(value_of(RunInfo, fields) for fields in cast("list[object]", runs)))
             cursor = page.get("next_cursor")
             if not isinstance(cursor, str):
