@@ -70,6 +70,7 @@ class _Wire:
                 case Pause(seconds):
                     await asyncio.sleep(seconds)
         except httpx.RequestError as error:
+            await self._close()
             return broken_by(error)
         return None
 

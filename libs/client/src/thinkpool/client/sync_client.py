@@ -69,6 +69,7 @@ class _Wire:
                 case Pause(seconds):
                     time.sleep(seconds)
         except httpx.RequestError as error:
+            self._close()
             return broken_by(error)
         return None
 

@@ -204,5 +204,7 @@ class ResearchOptions(TypedDict, total=False):
     max_output_tokens: int
     seed: int
     stop: Sequence[str]
+    webhook_url: str
+    """Who is told of the run's end: a public http or https address."""
     idempotency_key: str
     """1 to 255 printable ASCII characters. The same key and question find the same run, also in another process."""
