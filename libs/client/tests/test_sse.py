@@ -2,7 +2,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from thinkpool.client.sse import MAX_MESSAGE_BYTES, MessageTooLong, SseMessage, SseParser
 from thinkpool_server.testing.event_source import EventSource
@@ -81,6 +81,7 @@ LINES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(lines=LINES, ends=st.lists(st.sampled_from(["\n", "\r", "\r\n"])), cuts=st.lists(st.integers(0, 400)))
 def test_any_stream_cut_anywhere_reads_as_browsers_read_it(lines, ends, cuts):
     text = "".join(line + (ends[place % len(ends)] if ends else "\n") for place, line in enumerate(lines))

@@ -46,7 +46,7 @@ class StubServer:
 
     async def cancel(self, _request):
         self.cancelled += 1
-        return web.json_response({"id": "run-1"})
+        return web.json_response({"id": "run-1", "status": "running", "query": "why?", "created_at": 1000.0})
 
 
 @pytest.fixture

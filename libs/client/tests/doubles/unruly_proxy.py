@@ -3,7 +3,7 @@
     proxy.on_stream.append(after_frames(3, abort))
     proxy.on_create.append(page(502))
 
-It asks in HTTP/1.0, so that an answer is plain bytes to the end of its connection.
+What it passes on is plain bytes to the end of the connection, so that a cut looks like an end, if it is no reset.
 """
 
 import asyncio
@@ -39,20 +39,32 @@ class Exchange:
         """The server's answer: its head, then pieces that end where events end."""
         reader, writer = await asyncio.open_connection(*self.target)
         try:
-            head = self.head.replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1)
-            writer.write(re.sub(rb"\r\nConnection: [^\r]*", b"", head, flags=re.IGNORECASE) + self.body)
-            answered = (await reader.readuntil(b"\r\n\r\n")).replace(b"HTTP/1.0", b"HTTP/1.1", 1)
-            yield re.sub(rb"\r\nConnection: [^\r]*", b"", answered, flags=re.IGNORECASE).replace(
-                b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"
-            )
-            while True:
-                try:
-                    yield await reader.readuntil(b"\n\n")
-                except asyncio.IncompleteReadError as error:
-                    yield error.partial
-                    return
+            writer.write(_with_close(self.head) + self.body)
+            head = await reader.readuntil(b"\r\n\r\n")
+            is_chunked = b"\r\ntransfer-encoding: chunked" in head.lower()
+            yield re.sub(rb"\r\ntransfer-encoding: [^\r]*", b"", _with_close(head), flags=re.IGNORECASE)
+            rest = b""
+            async for chunk in _chunks(reader) if is_chunked else _all(reader):
+                *events, rest = (rest + chunk).split(b"\n\n")
+                for event in events:
+                    yield event + b"\n\n"
+            yield rest
         finally:
             writer.transport.abort()
+
+
+def _with_close(head: bytes) -> bytes:
+    without = re.sub(rb"\r\nconnection: [^\r]*", b"", head, flags=re.IGNORECASE)
+    return without.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+
+
+async def _chunks(reader: asyncio.StreamReader) -> AsyncGenerator[bytes]:
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        yield (await reader.readexactly(size + 2))[:-2]
+
+
+async def _all(reader: asyncio.StreamReader) -> AsyncGenerator[bytes]:
+    yield await reader.read()
 
 
 Fault = Callable[[Exchange], Awaitable[None]]
@@ -121,6 +133,20 @@ def after_frames(frames: int, then: Fault) -> Fault:
             if passed >= frames:
                 await then(exchange)
                 return
+
+    return fault
+
+
+def when_pinged(times: int, reached: asyncio.Event) -> Fault:
+    """A stream as it is, which tells when so many heartbeats have passed."""
+
+    async def fault(exchange: Exchange) -> None:
+        pings = 0
+        async for piece in exchange.answer():
+            exchange.writer.write(piece)
+            pings += piece.startswith(b":")
+            if pings >= times:
+                reached.set()
 
     return fault
 

@@ -3,9 +3,11 @@
 Theory of operation. The only state is the place: the number of the last event that was delivered. A stream is asked
 for from behind the place. Of what it brings, the event with the next number is delivered and becomes the place; one
 with an earlier number is dropped; a later one means that something is missing, and what is missing is read from the
-log, page by page, before another stream is opened. Whatever else ends a stream (a cut, a server that goes down, a
-time-out, bytes that make no sense) leaves the place as it is, and the next stream is asked for from there. An outage
-begins when a stream ends or cannot be had, and is over with the next event, or when a stream has lasted.
+log, page by page, before another stream is opened. Without a number only notices of a place in the queue are handed
+on: anything else has lost its number, and its successor will tell. Whatever else ends a stream (a cut, a server that
+goes down, a time-out, bytes that make no sense) leaves the place as it is, and the next stream is asked for from
+there. An outage begins when a stream ends or cannot be had, and is over with the next event, or when a stream has
+lasted.
 """
 
 import re
@@ -43,7 +45,7 @@ from thinkpool.client.errors import (
     ThinkPoolError,
     UnexpectedAnswer,
 )
-from thinkpool.client.events import END_TYPES, Event, RunCompleted, event_of
+from thinkpool.client.events import END_TYPES, Event, RunCompleted, RunQueued, event_of
 from thinkpool.client.events import RunCancelled as CancelledEvent
 from thinkpool.client.events import RunFailed as FailedEvent
 from thinkpool.client.retrying import Chance, Outage, RetryPolicy, failure_of, is_passing
@@ -157,10 +159,12 @@ class Following:
                 batch.is_garbage = True
             elif item.seq is not None and item.seq > self._place + 1:
                 batch.missing_until = item.seq
-            elif item.seq is None or item.seq == self._place + 1:
+            elif item.seq == self._place + 1:
                 batch.events.append(event_of(item.type, item.data, seq=item.seq))
-                self._place = item.seq or self._place
-                self._is_ended = item.seq is not None and item.type in END_TYPES
+                self._place = item.seq
+                self._is_ended = item.type in END_TYPES
+            elif item.seq is None and item.type == RunQueued.type:
+                batch.events.append(event_of(item.type, item.data, seq=None))
             if batch.is_garbage or batch.missing_until or self._is_ended:
                 break
         return batch
