@@ -22,13 +22,16 @@ from thinkpool_pipeline.errors import PipelineError
 from thinkpool_pipeline.values import RunId
 
 from thinkpool_server.cli.local_run import TENANT
-from thinkpool_server.cli.remote_run import CONNECT_SECONDS, SILENCE_SECONDS
 from thinkpool_server.mcp_server import Caller, McpTools
 from thinkpool_server.mcp_server.sdk_server import INSTRUCTIONS, NAME, TOOL_LIST, make_server
 from thinkpool_server.protocols import Runtime
 from thinkpool_server.runs import Sending
 from thinkpool_server.submissions import Asker
 from thinkpool_server.webhook_rules import WebhookRules
+
+CONNECT_SECONDS = 10.0
+SILENCE_SECONDS = 90.0
+"""The server sends a comment at least every 60 s: more silence than this is a dead connection."""
 
 
 async def serve_tools_of(runtime: Runtime) -> None:

@@ -1,7 +1,7 @@
 """A run on a server elsewhere, by way of the Python client: a stream that breaks is taken up where it broke."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager
 
 import httpx
@@ -79,7 +79,7 @@ def _client(url: str, api_key: str | None, policy: RetryPolicy, http: httpx.Asyn
 
 
 @contextmanager
-def _translated(without_connection: str) -> Iterator[None]:
+def _translated(without_connection: str) -> Generator[None]:
     """The client's errors in the command line's words."""
     try:
         yield

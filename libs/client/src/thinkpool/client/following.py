@@ -161,7 +161,7 @@ class Following:
                 batch.missing_until = item.seq
             elif item.seq == self._place + 1:
                 batch.events.append(event_of(item.type, item.data, seq=item.seq))
-                self._place = item.seq
+                self._place += 1
                 self._is_ended = item.type in END_TYPES
             elif item.seq is None and item.type == RunQueued.type:
                 batch.events.append(event_of(item.type, item.data, seq=None))
