@@ -4,16 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
-from fastapi.routing import APIRoute
 from thinkpool_pipeline.errors import PipelineError
 from thinkpool_pipeline.events import EVENT_TYPES
 from thinkpool_pipeline.protocols import LimiterStatistics
 from thinkpool_server import errors
+from thinkpool_server.api_reference import api_reference
+from thinkpool_server.app import create_app
 from thinkpool_server.metrics import Metrics
-from thinkpool_server.routes import chat, extended_chat, mcp, models, operations, research, responses, ui_chat
 from thinkpool_server.service_statistics import PoolFigures, ServiceStatistics
 from thinkpool_server.settings import Settings
 from thinkpool_server.settings_reference import settings_reference
+from thinkpool_server.testing.memory_service import MemoryRunService, memory_runtime
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -40,17 +41,26 @@ def test_every_event_type_has_a_heading():
     assert sorted(headings) == sorted(EVENT_TYPES)
 
 
-def test_every_route_has_a_heading_and_no_other_does():
-    routes = {
-        (method, route.path)
-        for module in (ui_chat, research, chat, extended_chat, responses, mcp, models, operations)
-        for route in module.router.routes
-        if isinstance(route, APIRoute)
-        for method in route.methods
-    }
-    routes.add(("GET", "/openapi.json"))
-    headings = re.findall(r"^### ([A-Z]+) (/\S+)$", page("http-api.md"), re.MULTILINE)
-    assert sorted(headings) == sorted((method, path.replace("{name:path}", "{name}")) for method, path in routes)
+def test_the_api_reference_is_the_one_that_is_made_of_the_code():
+    assert page("api.md") == api_reference(), "python -m thinkpool_server.api_reference > docs/api.md"
+
+
+def test_every_route_event_and_body_has_a_place_in_the_reference():
+    reference = page("api.md")
+    document = create_app(Settings.model_validate({}), memory_runtime(MemoryRunService())).openapi()
+    routes = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
+    assert sorted(re.findall(r"^### ([A-Z]+) (/\S+)$", reference, re.MULTILINE)) == sorted(routes)
+    assert re.findall(r"^\| \[`([a-z.]+)`\]", reference, re.MULTILINE) == list(EVENT_TYPES)
+    places = {heading.lower() for heading in re.findall(r"^#+ (\S+)$", reference, re.MULTILINE)}
+    assert set(re.findall(r"\]\(#(\w+)\)", reference)) - places == set()
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
+def test_links_to_parts_of_pages_lead_to_headings(path):
+    for target, part in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", path.read_text()):
+        text = (path.parent / target).read_text() if target else path.read_text()
+        headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        assert part in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}, part
 
 
 def test_every_error_code_a_client_may_read_is_in_a_table():

@@ -1,13 +1,19 @@
 import asyncio
 import json
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import httpx
 import pytest
-from thinkpool_server.testing.memory_service import MemoryRunService
+from thinkpool_server.app import create_app
+from thinkpool_server.settings import Settings
+from thinkpool_server.testing.memory_service import MemoryRunService, memory_runtime
 from thinkpool_server.testing.scripts import completed_run
 from thinkpool_server.testing.serving import Served, served
 
 CANARY = "canary"
 JSON = {"Content-Type": "application/json"}
+AS_JSON = {b"Content-Type": b"application/json"}
 
 TEXTS = [
     rb'"canary\ud800b"',
@@ -269,3 +275,123 @@ async def test_headers_that_are_too_large_are_refused() -> None:
         many = {f"X-{number}": "x" * 100 for number in range(160)}
         assert (await http.client.get("/health", headers=many)).status_code == 431
         assert (await http.client.get("/v1/research", params={"cursor": "x" * 9000})).status_code == 414
+
+
+DOCUMENT = create_app(Settings.model_validate({}), memory_runtime(MemoryRunService())).openapi()
+OPERATIONS = [
+    pytest.param(method.upper(), path, operation, id=f"{method.upper()} {path}")
+    for path, item in DOCUMENT["paths"].items()
+    for method, operation in item.items()
+]
+PLACE = "@place@"
+ODD_VALUES = [
+    b"",
+    b"%ED%A0%80canary",
+    b"canary%00",
+    b"canary%0d%0aX-Injected:1",
+    b"%FF%FE",
+    b"%F0%9F%98%80%E2%80%AEcanary",
+    b"NaN",
+    b"Infinity",
+    b"1e999",
+    b"-1",
+    b"9" * 5000,
+    b"9223372036854775808",
+    b"1&1",
+    b"{}",
+    b"[" * 2000,
+    b"..%2f..%2fcanary",
+    b"canary%",
+    b"true",
+    b"null",
+]
+ODD_HEADERS = [
+    b"",
+    b"\xff\xfecanary",
+    b"\x80",
+    "é😀canary".encode(),
+    b"a" * 3000,
+    b";;;,,,=q",
+    b"*/*;q=nan",
+    b"-1",
+    b"1e999",
+]
+
+
+def resolved(value: Any) -> Any:
+    while "$ref" in value:
+        found: Any = DOCUMENT
+        for part in value["$ref"].removeprefix("#/").split("/"):
+            found = found[part]
+        value = found
+    return value
+
+
+def variants(value: Any) -> Iterator[Any]:
+    """The value with the mark in one place after the other, itself and all it is made of."""
+    yield PLACE
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        for variant in variants(item):
+            copy = value.copy()
+            copy[key] = variant
+            yield copy
+
+
+def templates(content: Any) -> list[bytes]:
+    """Bodies with a mark: in each place of the examples, and in each field that the route takes."""
+    examples = [example["value"] for example in content["examples"].values()]
+    marked = [variant for example in examples for variant in variants(example)]
+    marked += [{**examples[0], field: PLACE} for field in (*resolved(content["schema"])["properties"], "canary")]
+    return sorted({json.dumps(body).encode().replace(f'"{PLACE}"'.encode(), b"%s") for body in marked})
+
+
+def concrete(path: str, operation: Any) -> str:
+    for parameter in map(resolved, operation["parameters"]):
+        if parameter["in"] == "path":
+            path = path.replace(f"{{{parameter['name']}}}", "run-0001")
+    return path
+
+
+async def sent(http: Served, method: str, target: bytes, headers: Mapping[bytes, bytes], content: bytes | None) -> None:
+    """Sends it; the answer's form is checked by whoever serves."""
+    url = httpx.URL(http.url).copy_with(raw_path=target)
+    answer = await http.client.request(method, url, headers=list(headers.items()), content=content)
+    shown = (target[:80], headers, (content or b"")[:80])
+    assert answer.status_code < 500 or target == b"/ready", shown
+    assert "x-injected" not in answer.headers, shown
+    if answer.status_code >= 400:
+        told = answer.text.replace('"canary"', "").replace("canary:", "").replace("field canary", "")
+        assert CANARY not in told, shown
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS)
+async def test_no_value_breaks_a_route_wherever_it_stands(method: str, path: str, operation: Any) -> None:
+    async with served(MemoryRunService(completed_run())) as http:
+        await http.client.post("/v1/research", json={"query": "a"})
+        target = concrete(path, operation).encode()
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            for template in templates(content):
+                for text in TEXTS:
+                    await sent(http, method, target, AS_JSON, template.replace(b"%s", text))
+        for parameter in map(resolved, operation["parameters"]):
+            name = parameter["name"]
+            for value in ODD_VALUES:
+                if parameter["in"] == "query":
+                    await sent(http, method, b"%b?%b=%b" % (target, name.encode(), value), {}, None)
+                elif parameter["in"] == "path":
+                    odd = path.encode().replace(f"{{{name}}}".encode(), value)
+                    await sent(http, method, odd, {}, None)
+            for value in ODD_HEADERS:
+                body = b"{}" if "requestBody" in operation else None
+                await sent(http, method, target, {**AS_JSON, name.encode(): value}, body)
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS)
+async def test_no_body_breaks_a_route_that_may_want_none(method: str, path: str, operation: Any) -> None:
+    async with served(MemoryRunService(completed_run())) as http:
+        for body in WHOLE_BODIES:
+            for content_type in CONTENT_TYPES:
+                await http.client.post("/v1/research", json={"query": "a"})
+                headers = {b"Content-Type": content_type.encode()}
+                await sent(http, method, concrete(path, operation).encode(), headers, body)

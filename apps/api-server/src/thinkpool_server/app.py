@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeAlias
+from functools import cache, partial
+from typing import TypeAlias
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -12,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from thinkpool_pipeline.errors import PipelineError
 
+from thinkpool_server.api_description import describe, operation_id
 from thinkpool_server.auth import Authentication, KeyRing
 from thinkpool_server.error_responses import on_bug, on_http_exception, on_pipeline_error, on_validation_error
 from thinkpool_server.mcp_server import McpEndpoint
@@ -36,9 +38,6 @@ _ROUTERS = (
     models.router,
     operations.router,
 )
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"description": "RFC 9457 problem details; on OpenAI's routes, OpenAI's error object."}
-}
 _LAG_PROBE_SECONDS = 0.25
 
 
@@ -61,19 +60,20 @@ def create_app(settings: Settings, build_runtime: BuildRuntime) -> FastAPI:
         title="ThinkPool",
         summary="Deep-research agents for many people at once.",
         lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
+        openapi_url=None,  # one of our own routes
+        generate_unique_id_function=operation_id,
         # Metrics and logs are the project's own; nothing is exported because of an environment variable.
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         redirect_slashes=False,  # a redirect would be built from the Host header
     )
     for router in _ROUTERS:
-        app.include_router(router, responses=_REFUSALS)
+        app.include_router(router)
     app.add_exception_handler(PipelineError, on_pipeline_error)
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(Exception, on_bug)
     _surround(app, settings)
+    app.openapi = cache(partial(describe, app))
     return app
 
 

@@ -4,9 +4,9 @@ All of it is coroutines, though none waits: a plain function would be called in 
 """
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 from thinkpool_pipeline.errors import UnknownRun
 from thinkpool_pipeline.values import RunId
 
@@ -35,7 +35,15 @@ CurrentRuntime = Annotated[Runtime, Depends(current_runtime)]
 CurrentTenant = Annotated[Tenant, Depends(current_tenant)]
 
 
-async def checked_run_id(run_id: str) -> RunId:
+def id_in_path(description: str, example: str, pattern: str = _RUN_ID.pattern) -> Any:
+    """How an id in a path is described. One of another form is not refused for that: nothing has it, which is a 404."""
+    return Path(description=description, examples=[example], json_schema_extra={"pattern": f"^{pattern}$"})
+
+
+RunIdInPath = Annotated[str, id_in_path("The run.", "run_1k3qv9")]
+
+
+async def checked_run_id(run_id: RunIdInPath) -> RunId:
     """The path's run id.
 
     Raises:

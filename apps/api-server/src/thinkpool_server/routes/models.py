@@ -1,7 +1,9 @@
 """OpenAI's list of models: what may be asked for here."""
 
+from typing import Annotated
+
 import orjson
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from pydantic import JsonValue
 from starlette.responses import Response
 
@@ -19,7 +21,9 @@ async def list_models(runtime: CurrentRuntime) -> Response:
 
 
 @router.get("/{name:path}")
-async def get_model(name: str, runtime: CurrentRuntime) -> Response:
+async def get_model(
+    name: Annotated[str, Path(description="The model's `id`.", examples=["builtin"])], runtime: CurrentRuntime
+) -> Response:
     """One model."""
     if name not in runtime.model_names:
         raise UnknownModel("model", "There is no such model here.")

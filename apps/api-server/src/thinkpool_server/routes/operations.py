@@ -1,19 +1,17 @@
 """What operators and their machines ask: is it alive, may it be sent work, what does it count. Open to all."""
 
 from dataclasses import asdict
-from typing import Literal
 
 import orjson
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from thinkpool_server.answer_shapes.operations import State
 from thinkpool_server.metrics import CONTENT_TYPE
 from thinkpool_server.routes.dependencies import CurrentRuntime
 from thinkpool_server.service_statistics import ServiceStatistics
 
 router = APIRouter(tags=["operations"])
-
-State = Literal["ok", "starting", "draining", "database-unreachable"]
 
 
 @router.get("/health")
@@ -54,6 +52,12 @@ async def metrics(runtime: CurrentRuntime) -> Response:
     """Everything Prometheus may want to know."""
     body = runtime.metrics.render(runtime.service.statistics())
     return Response(body, headers={"Content-Type": CONTENT_TYPE})
+
+
+@router.get("/openapi.json")
+async def describe_api(request: Request) -> Response:
+    """The API's description in OpenAPI's format (3.1)."""
+    return Response(orjson.dumps(request.app.openapi()), media_type="application/json")
 
 
 def _state(figures: ServiceStatistics) -> State:

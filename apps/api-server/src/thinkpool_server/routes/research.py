@@ -62,9 +62,9 @@ async def start_run(body: ResearchRequest, request: Request, runtime: CurrentRun
 async def list_runs(
     runtime: CurrentRuntime,
     tenant: CurrentTenant,
-    cursor: Annotated[str | None, Query(max_length=512)] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    status: RunStatus | None = None,
+    cursor: Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="The size of a page.")] = 20,
+    status: Annotated[RunStatus | None, Query(description="Only runs that are so.")] = None,
 ) -> Response:
     """The tenant's runs, newest first."""
     page = await runtime.service.list(tenant, cursor=cursor, max_runs=limit, status=status)
@@ -84,8 +84,14 @@ async def read_events(
     request: Request,
     runtime: CurrentRuntime,
     tenant: CurrentTenant,
-    after: Annotated[str | None, Query()] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 500,
+    after: Annotated[
+        str | None,
+        Query(
+            description="The `seq` of the last event that the client has.",
+            json_schema_extra={"pattern": f"^{_EVENT_ID.pattern}$"},
+        ),
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="The size of a page.")] = 500,
 ) -> Response:
     """The run's events behind `Last-Event-ID` or `after`: as a stream that follows the run, or as a JSON page.
 

@@ -1,7 +1,7 @@
 """OpenAI's responses: a run in the foreground or in the background, read as often as one likes, from any place on."""
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
@@ -38,6 +38,7 @@ from thinkpool_server.routes.dependencies import (
     CurrentTenant,
     checked_run_id,
     forget_body,
+    id_in_path,
 )
 from thinkpool_server.routes.whole_answers import CLIENT_LEFT, gathered
 from thinkpool_server.runs import RunRecord, Tenant
@@ -48,12 +49,16 @@ _PAGE_EVENTS = 500
 _JSON = "application/json"
 
 
-async def _run_of_response(response_id: str) -> RunId:
+async def _run_of_response(
+    response_id: Annotated[str, id_in_path("The response, or any run of the tenant.", "resp_1k3qv9")],
+) -> RunId:
     return await checked_run_id(run_id_of(response_id))
 
 
 ResponseRun = Annotated[RunId, Depends(_run_of_response)]
-Included = Annotated[list[str] | None, Query(alias="include[]", max_length=20)]
+Included = Annotated[
+    list[str] | None, Query(alias="include[]", max_length=20, description="The same, as OpenAI's clients write it.")
+]
 
 
 @router.post("")
@@ -84,9 +89,14 @@ async def get_response(
     run_id: ResponseRun,
     runtime: CurrentRuntime,
     tenant: CurrentTenant,
-    stream: bool = False,
-    starting_after: Annotated[int, Query(ge=-1, le=10**12)] = -1,
-    include: Annotated[list[str] | None, Query(max_length=20)] = None,
+    stream: Annotated[bool, Query(description="Whether the answer is the stream.")] = False,
+    starting_after: Annotated[
+        int, Query(ge=-1, le=10**12, description="The `sequence_number` behind which the stream goes on.")
+    ] = -1,
+    include: Annotated[
+        list[str] | None,
+        Query(max_length=20, description="Fields to show besides those that the request asked to include."),
+    ] = None,
     include_in_brackets: Included = None,
 ) -> Response:
     """Any run as a response: as it stands, or as the stream of its messages behind the number `starting_after`."""
@@ -122,9 +132,9 @@ async def list_input_items(
     run_id: ResponseRun,
     runtime: CurrentRuntime,
     tenant: CurrentTenant,
-    after: Annotated[str | None, Query(max_length=512)] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    order: Annotated[str, Query(pattern="^(asc|desc)$")] = "desc",
+    after: Annotated[str | None, Query(max_length=512, description="The item behind which the page begins.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="The size of a page.")] = 20,
+    order: Annotated[Literal["asc", "desc"], Query(description="`desc` for the newest first.")] = "desc",
 ) -> Response:
     """What the response was asked, item by item, the newest first unless `order` says `asc`."""
     record = await _stored(runtime, tenant, run_id)

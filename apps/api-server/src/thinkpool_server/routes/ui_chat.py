@@ -5,6 +5,7 @@ A chat is no more than an id that its client made and that its runs keep in thei
 
 import re
 from collections.abc import AsyncIterator
+from typing import Annotated
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -19,11 +20,14 @@ from thinkpool_server.routes.dependencies import (
     CurrentRuntime,
     CurrentTenant,
     forget_body,
+    id_in_path,
 )
 from thinkpool_server.routes.ui_chat_request import CHAT_ID, CHAT_KEY, UiChatRequest, ui_chat_submission
 from thinkpool_server.runs import RunRecord, Tenant
 
 router = APIRouter(prefix="/v1/research", tags=["ui"])
+
+ChatId = Annotated[str, id_in_path("The chat, by the id that its client made.", "chat-1", CHAT_ID)]
 
 
 @router.post("/ui-stream")
@@ -38,7 +42,7 @@ async def ask_in_chat(body: UiChatRequest, request: Request, runtime: CurrentRun
 
 
 @router.get("/ui-stream/{chat_id}/stream")
-async def resume_chat(chat_id: str, runtime: CurrentRuntime, tenant: CurrentTenant) -> Response:
+async def resume_chat(chat_id: ChatId, runtime: CurrentRuntime, tenant: CurrentTenant) -> Response:
     """The stream of the chat's newest run that goes on, from its start; 204 when none does."""
     active = [record async for record in _active(runtime, tenant, chat_id)]
     if not active:
@@ -47,7 +51,7 @@ async def resume_chat(chat_id: str, runtime: CurrentRuntime, tenant: CurrentTena
 
 
 @router.post("/ui-stream/{chat_id}/stop", status_code=204)
-async def stop_chat(chat_id: str, runtime: CurrentRuntime, tenant: CurrentTenant) -> Response:
+async def stop_chat(chat_id: ChatId, runtime: CurrentRuntime, tenant: CurrentTenant) -> Response:
     """Stops what goes on in the chat. Again and again the same."""
     for run_id in [record.run_id async for record in _active(runtime, tenant, chat_id)]:
         await runtime.service.cancel(tenant, run_id)

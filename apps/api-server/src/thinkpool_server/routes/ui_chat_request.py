@@ -4,9 +4,10 @@ Source: https://ai-sdk.dev/docs/ai-sdk-ui/transport
 """
 
 from dataclasses import replace
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, NotRequired, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from typing_extensions import TypedDict
 
 from thinkpool_server.errors import InvalidField
 from thinkpool_server.runs import Submission
@@ -30,23 +31,48 @@ CHAT_KEY = "chat_id"
 _WRONG_PARTS = "should be parts; of type text with text, of type file with a data URL as url"
 
 
+class UiTextPart(TypedDict):
+    """Text."""
+
+    type: Literal["text"]
+    text: str
+
+
+class UiFilePart(TypedDict):
+    """A file that the user brings."""
+
+    type: Literal["file"]
+    url: Annotated[str, Field(pattern="^[Dd][Aa][Tt][Aa]:")]
+    """A data URL."""
+    filename: NotRequired[str]
+
+
+class UiOtherPart(TypedDict):
+    """What was streamed of an earlier message beside its text: taken, and left out."""
+
+    type: Annotated[str, Field(json_schema_extra={"not": {"enum": ["text", "file"]}})]
+
+
 class UiMessage(BaseModel):
     """A message as the client keeps it, with all that was streamed of it."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, use_attribute_docstrings=True)
 
     role: Literal["system", "user", "assistant"]
     parts: Annotated[
         MessageContent,
-        BeforeValidator(lambda value: _content_of(value)),
-        WithJsonSchema({"type": "array", "items": {"type": "object"}}),
+        BeforeValidator(
+            lambda value: _content_of(value), json_schema_input_type=list[UiTextPart | UiFilePart | UiOtherPart]
+        ),
     ]
 
 
 class UiChatRequest(BaseModel):
     """A chat's messages, the last user's being the question, and what a research request may have besides."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, strict=True, use_attribute_docstrings=True
+    )
 
     id: Annotated[str, Field(pattern=f"^{CHAT_ID}$")]
     """The chat's, by which its stream is found again."""
@@ -59,6 +85,7 @@ class UiChatRequest(BaseModel):
     priority: int = Field(default=5, ge=1, le=9)
     metadata: Metadata | None = None
     webhook_url: WebhookUrl | None = None
+    """As for `POST /v1/research`, like the rest."""
 
 
 def ui_chat_submission(body: UiChatRequest, asker: Asker) -> Submission:

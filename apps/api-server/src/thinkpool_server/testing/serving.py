@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from thinkpool_server.app import create_app
 from thinkpool_server.settings import Settings
+from thinkpool_server.testing.api_contract import ContractChecked, api_contract
 from thinkpool_server.testing.memory_service import MemoryDocuments, MemoryRunService, memory_runtime
 
 
@@ -58,11 +59,18 @@ class Served:
 async def served(
     service: MemoryRunService | None = None, *, documents: MemoryDocuments | None = None, **settings: object
 ) -> AsyncGenerator[Served]:
-    """The application with these settings, on a real socket, for the length of the block."""
+    """The application with these settings, on a real socket, for the length of the block.
+
+    Raises:
+        AssertionError: something was sent that the API's description does not say.
+
+    """
     service = service or MemoryRunService()
     chosen = Settings.model_validate({"shutdown_grace_seconds": 0.1, **settings})
+    app = ContractChecked(create_app(chosen, memory_runtime(service, documents)), api_contract())
     async with (
-        serving(create_app(chosen, memory_runtime(service, documents))) as url,
+        serving(app) as url,
         httpx.AsyncClient(base_url=url, timeout=5, trust_env=False) as client,
     ):
         yield Served(url=url, client=client, service=service)
+    assert not app.faults, "\n".join(app.faults)
