@@ -30,6 +30,8 @@ class Answer:
     bodies: tuple[Body, ...] = ()
     headers: tuple[str, ...] = ()
     """By name; each is in `headers.ANSWER_HEADERS`."""
+    followed_by: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Operations that take the answer's `id`, each with the name of its parameter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,6 +147,11 @@ def _answer(answer: Answer) -> JsonObject:
     }
     if answer.bodies:
         described["content"] = {body.media_type: _content(body) for body in answer.bodies}
+    if answer.followed_by:
+        described["links"] = {
+            operation: {"operationId": operation, "parameters": {parameter: "$response.body#/id"}}
+            for operation, parameter in answer.followed_by.items()
+        }
     return described
 
 

@@ -30,6 +30,9 @@ from thinkpool_server.api_description.headers import REPORT as REPORT_HEADER
 
 _EVENTS = stream_body({"$ref": f"#/components/schemas/{EVENT_MESSAGE}"}, EVENT_STREAM)
 _READING = (404, 410, 503)
+_OF_A_RUN = dict.fromkeys(
+    ("get_run", "read_events", "read_report", "read_ui_stream", "cancel_run", "delete_run"), "run_id"
+)
 
 ROUTES: Mapping[str, RouteDescription] = {
     "POST /v1/research": RouteDescription(
@@ -62,6 +65,7 @@ ROUTES: Mapping[str, RouteDescription] = {
                 meaning="The run is accepted, and goes on whoever leaves.",
                 bodies=(json_body(AcceptedRun, {"id": RUN, "status": "queued", "links": LINKS}),),
                 headers=(RUN_ID, LOCATION, REPLAYED),
+                followed_by=_OF_A_RUN,
             ),
         ),
         refusals=(409, 429, 503),

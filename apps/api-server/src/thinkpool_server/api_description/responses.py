@@ -106,6 +106,9 @@ _ITEM: JsonObject = {
     "content": [{"type": "input_text", "text": QUESTION}],
 }
 _READING = (404, 410, 503)
+_OF_A_RESPONSE = dict.fromkeys(
+    ("get_response", "list_input_items", "cancel_response", "delete_response"), "response_id"
+)
 
 ROUTES: Mapping[str, RouteDescription] = {
     "POST /v1/responses": RouteDescription(
@@ -122,6 +125,7 @@ ROUTES: Mapping[str, RouteDescription] = {
                 meaning="The response, or its stream. One whose run failed is a 200 with the status `failed`.",
                 bodies=(json_body(ResponseObject, _RESPONSE), _STREAM),
                 headers=(RUN_ID, REPLAYED),
+                followed_by=_OF_A_RESPONSE,
             ),
         ),
         refusals=(404, 409, 429, 503),

@@ -39,6 +39,7 @@ SESSION_HEADER = "mcp-session-id"
 VERSION_HEADER = "mcp-protocol-version"
 
 _SESSION = re.compile(r"[!-~]{1,128}")
+_MEDIA_TYPE = "application/json"
 _PARSE_ERROR = -32700
 _INVALID_REQUEST = -32600
 _FOREIGN = Failure(status=403, code="forbidden", message="Pages of this origin may not use the server.")
@@ -74,6 +75,8 @@ class McpEndpoint:
         if len(body) > MAX_MESSAGE_BYTES:
             return respond(request.url.path, status_failure(413))
         server = await self._loaded()
+        if not request.headers.get("content-type", "").lower().startswith(_MEDIA_TYPE):
+            return rpc_error(_INVALID_REQUEST, "The Content-Type should be application/json.")
         try:
             message = from_json(body)
         except ValueError:
@@ -102,7 +105,7 @@ class McpEndpoint:
 def rpc_error(code: int, message: str) -> Response:
     """The answer to what is no message: a JSON-RPC error without an id."""
     body = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": message}}
-    return Response(orjson.dumps(body), 400, media_type="application/json")
+    return Response(orjson.dumps(body), 400, media_type=_MEDIA_TYPE)
 
 
 class _Exchange(Response):

@@ -162,8 +162,8 @@ def messages(stream: str) -> Iterator[dict[str, str]]:
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
-    for block in re.split(r"(?:\r\n|\r|\n){2}", stream)[:-1]:
-        lines = (line.partition(":") for line in re.split(r"\r\n|\r|\n", block) if not line.startswith(":"))
+    for block in re.sub(r"\r\n?", "\n", stream).split("\n\n")[:-1]:
+        lines = (line.partition(":") for line in block.split("\n") if not line.startswith(":"))
         fields = {name: value.removeprefix(" ") for name, _, value in lines if name}
         if fields:
             yield fields
