@@ -63,6 +63,17 @@ class ApiContract:
         yield from self._header_faults(answer, headers)
         yield from self._body_faults(answer, headers.get("content-type", ""), body)
 
+    def operation_of(self, method: str, path: str) -> str | None:
+        """The name of the operation that such a request is for."""
+        operation = self._operation(method, path)
+        return None if operation is None else operation["operationId"]
+
+    @property
+    def operations(self) -> frozenset[str]:
+        """Every operation there is, by name."""
+        paths = self._document["paths"].values()
+        return frozenset(operation["operationId"] for path in paths for operation in path.values())
+
     def schema_faults(self, schema: Any, value: object) -> Iterator[str]:
         """What is wrong with a value of one of the document's schemas."""
         validator = _Validator({"components": self._document["components"], **schema})
