@@ -382,7 +382,7 @@ async def test_no_value_breaks_a_route_wherever_it_stands(method: str, path: str
                 elif parameter["in"] == "path":
                     odd = path.encode().replace(f"{{{name}}}".encode(), value)
                     await sent(http, method, odd, {}, None)
-            for value in ODD_HEADERS:
+            for value in ODD_HEADERS if parameter["in"] == "header" else ():
                 body = b"{}" if "requestBody" in operation else None
                 await sent(http, method, target, {**AS_JSON, name.encode(): value}, body)
 

@@ -127,7 +127,7 @@ def _complete(operation: dict[str, Any], path: str, told: RouteDescription) -> N
     if told.body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": told.body}}}
     if told.requests:
-        content = operation["requestBody"]["content"]["application/json"]
+        content = cast("dict[str, Any]", operation["requestBody"])["content"]["application/json"]
         content["examples"] = {name: {"value": value} for name, value in told.requests.items()}
     refusals = refusals_of(path, told.refusals, is_read="requestBody" in operation and told.body is None)
     operation["responses"] = refusals | _answers(told.answers)

@@ -30,7 +30,7 @@ from thinkpool_server.api_description.headers import REPORT as REPORT_HEADER
 
 _EVENTS = stream_body({"$ref": f"#/components/schemas/{EVENT_MESSAGE}"}, EVENT_STREAM)
 _READING = (404, 410, 503)
-_OF_A_RUN = dict.fromkeys(
+_OF_A_RUN: Mapping[str, str] = dict.fromkeys(
     ("get_run", "read_events", "read_report", "read_ui_stream", "cancel_run", "delete_run"), "run_id"
 )
 

@@ -106,7 +106,7 @@ _ITEM: JsonObject = {
     "content": [{"type": "input_text", "text": QUESTION}],
 }
 _READING = (404, 410, 503)
-_OF_A_RESPONSE = dict.fromkeys(
+_OF_A_RESPONSE: Mapping[str, str] = dict.fromkeys(
     ("get_response", "list_input_items", "cancel_response", "delete_response"), "response_id"
 )
 
