@@ -65,7 +65,10 @@ async def research(ask: Client) -> None:
 
 async def chats(ask: Client) -> None:
     for path in ("/v1/chat/completions", "/v2/chat/completions"):
-        await ask("POST", path, CHAT)
+        made = (await ask("POST", path, CHAT)).json()["id"]
+        await ask("GET", f"{path}/{made}")
+        await ask("GET", f"{path}/{made}?stream=true&include_usage=true")
+        await ask("GET", f"{path}/none", status=404)
         await ask("POST", path, {**CHAT, "stream": True, "stream_options": {"include_usage": True}})
         await ask("POST", path, {**CHAT, "n": 2}, 400)
         await ask("POST", path, {**CHAT, "model": "none"}, 404)

@@ -177,7 +177,7 @@ def test_links_lead_to_operations_that_take_what_they_give() -> None:
         for answer in operation["responses"].values()
         for link in answer.get("links", {}).values()
     ]
-    assert len(links) == 10
+    assert len(links) == 12
     for link in links:
         assert link["parameters"].keys() <= taken[link["operationId"]]
 

@@ -42,6 +42,37 @@ async def test_a_whole_answer_is_the_report_once_with_thinking_sources_and_usage
     assert (answer.model, answer.id, answer.created) == ("builtin", f"chatcmpl-{RUN}", 1000)
 
 
+async def test_a_completion_is_retrieved_later_whole_and_as_the_same_stream() -> None:
+    async with served(MemoryRunService(completed_run())) as http, sdk(http) as client:
+        made = await client.chat.completions.create(model="builtin", messages=ASKED)
+        assert await client.chat.completions.retrieve(made.id) == made
+        streamed = {"model": "builtin", "messages": ASKED, "stream": True}
+        for path in ("/v1/chat/completions", "/v2/chat/completions"):
+            for options, query in (({}, ""), ({"stream_options": {"include_usage": True}}, "&include_usage=true")):
+                stream = await http.client.post(path, json=streamed | options)
+                run_id = stream.headers["X-ThinkPool-Run-Id"]
+                again = await http.client.get(f"{path}/chatcmpl-{run_id}?stream=true{query}")
+                assert again.content == stream.content
+                assert again.headers["X-ThinkPool-Run-Id"] == run_id
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v2/chat/completions"])
+@pytest.mark.parametrize("name", ["chatcmpl-run-0002", "run-0002", "chatcmpl-", "chatcmpl-run%00", "a b"])
+async def test_a_completion_that_is_not_there_is_not_found(path: str, name: str) -> None:
+    async with served(MemoryRunService(completed_run())) as http:
+        await http.client.post("/v1/research", json={"query": "a"})
+        answer = await http.client.get(f"{path}/{name}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not-found")
+
+
+async def test_a_retrieved_completion_whose_run_failed_is_its_error() -> None:
+    async with served(MemoryRunService(failed_run())) as http, sdk(http) as client:
+        await http.client.post("/v1/research", json={"query": "a"})
+        with pytest.raises(openai.APIStatusError) as raised:
+            await client.chat.completions.retrieve(f"chatcmpl-{RUN}")
+    assert raised.value.status_code == 424
+
+
 @pytest.mark.parametrize("has_usage", [True, False])
 async def test_a_streamed_answer_is_the_same(has_usage: bool) -> None:
     options = {"stream_options": {"include_usage": True}} if has_usage else {}

@@ -60,8 +60,11 @@ _BLOCKS = (
     '"task_content":{"label":"Researching"}},"logprobs":null,"finish_reason":null}]}\n\n'
 )
 _MESSAGE = data_message(ChatChunk, OpenAIError, ends_with_done=True)
+_BODIES = (json_body(ChatCompletion, _COMPLETION), stream_body(_MESSAGE, _STREAM))
+_BODIES_WITH_BLOCKS = (json_body(ChatCompletion, _COMPLETION), stream_body(_MESSAGE, _BLOCKS))
 _ASKED: JsonObject = {"model": "builtin", "messages": [{"role": "user", "content": QUESTION}]}
 _REFUSALS = (404, 409, 424, 429, 503)
+_READING_REFUSALS = (404, 410, 424, 503)
 
 ROUTES: Mapping[str, RouteDescription] = {
     "POST /v1/chat/completions": RouteDescription(
@@ -75,11 +78,23 @@ ROUTES: Mapping[str, RouteDescription] = {
             Answer(
                 status=200,
                 meaning="The completion, or its stream, which ends with `data: [DONE]`.",
-                bodies=(json_body(ChatCompletion, _COMPLETION), stream_body(_MESSAGE, _STREAM)),
+                bodies=_BODIES,
                 headers=(RUN_ID,),
+                followed_by={"get_chat_completion": "completion_id"},
             ),
         ),
         refusals=_REFUSALS,
+    ),
+    "GET /v1/chat/completions/{completion_id}": RouteDescription(
+        answers=(
+            Answer(
+                status=200,
+                meaning="The completion, as soon as the run has ended, or its stream.",
+                bodies=_BODIES,
+                headers=(RUN_ID,),
+            ),
+        ),
+        refusals=_READING_REFUSALS,
     ),
     "POST /v2/chat/completions": RouteDescription(
         headers=(*ASKING, ACCEPT_LANGUAGE),
@@ -88,10 +103,23 @@ ROUTES: Mapping[str, RouteDescription] = {
             Answer(
                 status=200,
                 meaning="The stream of blocks and of the answer, which ends with `data: [DONE]`; or the completion.",
-                bodies=(json_body(ChatCompletion, _COMPLETION), stream_body(_MESSAGE, _BLOCKS)),
+                bodies=_BODIES_WITH_BLOCKS,
                 headers=(RUN_ID, CONTENT_LANGUAGE),
+                followed_by={"get_extended_chat_completion": "completion_id"},
             ),
         ),
         refusals=_REFUSALS,
+    ),
+    "GET /v2/chat/completions/{completion_id}": RouteDescription(
+        headers=(ACCEPT_LANGUAGE,),
+        answers=(
+            Answer(
+                status=200,
+                meaning="The completion, as soon as the run has ended, or its stream of blocks and of the answer.",
+                bodies=_BODIES_WITH_BLOCKS,
+                headers=(RUN_ID, CONTENT_LANGUAGE),
+            ),
+        ),
+        refusals=_READING_REFUSALS,
     ),
 }

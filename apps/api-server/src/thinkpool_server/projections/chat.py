@@ -31,6 +31,7 @@ from thinkpool_server.projections.chat_chunks import (
     ChatChunks,
     ChatFailure,
     ChatHead,
+    completion_id,
     finish_reason,
     usage_object,
 )
@@ -147,7 +148,7 @@ class ChatAnswer:
         assert done is not None
         thinking = "\n\n".join("".join(texts) for texts in self._thinking.values())
         return {
-            "id": f"chatcmpl-{self._head.run_id}",
+            "id": completion_id(self._head.run_id),
             "object": "chat.completion",
             "created": self._head.created,
             "model": self._head.model,

@@ -14,6 +14,8 @@ from thinkpool_server.error_responses import openai_error
 
 DONE = b"data: [DONE]\n\n"
 
+_COMPLETION = "chatcmpl-"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatHead:
@@ -46,13 +48,23 @@ REWRITTEN = ChatFailure(
 )
 
 
+def completion_id(run_id: RunId) -> str:
+    """The run's id as a chat completion: `run_x` is `chatcmpl-run_x`."""
+    return f"{_COMPLETION}{run_id}"
+
+
+def run_id_of(given: str) -> RunId:
+    """The run of this chat completion, or of this run: either id names it."""
+    return RunId(given.removeprefix(_COMPLETION))
+
+
 class ChatChunks:
     """Makes the chunks of one completion."""
 
     def __init__(self, head: ChatHead, *, has_usage: bool) -> None:
         """With `has_usage`, every chunk has the field, as OpenAI's have."""
         fields = {
-            "id": f"chatcmpl-{head.run_id}",
+            "id": completion_id(head.run_id),
             "object": "chat.completion.chunk",
             "created": head.created,
             "model": head.model,

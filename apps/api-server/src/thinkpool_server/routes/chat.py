@@ -4,8 +4,18 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from thinkpool_server.projections.chat import ChatAnswer, ChatStream
-from thinkpool_server.routes.completions import chat_head, has_usage, stream_completion, whole_completion
-from thinkpool_server.routes.dependencies import CurrentAsker, CurrentRuntime, forget_body
+from thinkpool_server.protocols import Runtime
+from thinkpool_server.routes.completions import (
+    CompletionRun,
+    HasUsage,
+    IsStreamed,
+    chat_head,
+    has_usage,
+    stream_completion,
+    whole_completion,
+)
+from thinkpool_server.routes.dependencies import CurrentAsker, CurrentRuntime, CurrentTenant, forget_body
+from thinkpool_server.runs import RunRecord
 from thinkpool_server.schemas import ChatRequest
 from thinkpool_server.submissions import chat_submission
 
@@ -19,7 +29,27 @@ async def complete_chat(body: ChatRequest, request: Request, runtime: CurrentRun
     forget_body(request, body.messages)
     record, _ = await runtime.service.submit(submission)
     del submission
+    return await _completion(request, runtime, record, is_streamed=bool(body.stream), has_usage=has_usage(body))
+
+
+@router.get("/completions/{completion_id}")
+async def get_chat_completion(
+    run_id: CompletionRun,
+    request: Request,
+    runtime: CurrentRuntime,
+    tenant: CurrentTenant,
+    is_streamed: IsStreamed = False,
+    has_usage: HasUsage = False,
+) -> Response:
+    """Any run as a completion: whole, once it has ended, or as the stream from its start."""
+    record = await runtime.service.get(tenant, run_id)
+    return await _completion(request, runtime, record, is_streamed=is_streamed, has_usage=has_usage)
+
+
+async def _completion(
+    request: Request, runtime: Runtime, record: RunRecord, *, is_streamed: bool, has_usage: bool
+) -> Response:
     head = chat_head(runtime, record)
-    if body.stream:
-        return stream_completion(runtime, record, ChatStream(head, has_usage=has_usage(body)))
+    if is_streamed:
+        return stream_completion(runtime, record, ChatStream(head, has_usage=has_usage))
     return await whole_completion(request, runtime, record, ChatAnswer(head))

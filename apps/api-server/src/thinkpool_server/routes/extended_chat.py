@@ -9,10 +9,19 @@ from starlette.responses import Response
 
 from thinkpool_server.projections.chat import ChatAnswer
 from thinkpool_server.projections.task_blocks import LANGUAGES, TaskStream
-from thinkpool_server.routes.completions import chat_head, has_usage, stream_completion, whole_completion
-from thinkpool_server.routes.dependencies import CurrentAsker, CurrentRuntime, forget_body
+from thinkpool_server.protocols import Runtime
+from thinkpool_server.routes.completions import (
+    CompletionRun,
+    HasUsage,
+    IsStreamed,
+    chat_head,
+    has_usage,
+    stream_completion,
+    whole_completion,
+)
+from thinkpool_server.routes.dependencies import CurrentAsker, CurrentRuntime, CurrentTenant, forget_body
 from thinkpool_server.routes.negotiation import preferred_language
-from thinkpool_server.runs import Submission
+from thinkpool_server.runs import RunRecord, Submission
 from thinkpool_server.schemas import ChatRequest
 from thinkpool_server.submissions import Asker, chat_submission
 
@@ -35,11 +44,31 @@ async def complete_extended_chat(
     forget_body(request, body.messages)
     record, _ = await runtime.service.submit(submission)
     del submission
+    return await _completion(request, runtime, record, is_streamed=bool(body.stream), has_usage=has_usage(body))
+
+
+@router.get("/completions/{completion_id}")
+async def get_extended_chat_completion(
+    run_id: CompletionRun,
+    request: Request,
+    runtime: CurrentRuntime,
+    tenant: CurrentTenant,
+    is_streamed: IsStreamed = False,
+    has_usage: HasUsage = False,
+) -> Response:
+    """Any run as a completion: whole, once it has ended, or as the stream of blocks from its start."""
+    record = await runtime.service.get(tenant, run_id)
+    return await _completion(request, runtime, record, is_streamed=is_streamed, has_usage=has_usage)
+
+
+async def _completion(
+    request: Request, runtime: Runtime, record: RunRecord, *, is_streamed: bool, has_usage: bool
+) -> Response:
     head = chat_head(runtime, record)
-    if not body.stream:
+    if not is_streamed:
         return await whole_completion(request, runtime, record, ChatAnswer(head))
     language = preferred_language(request.headers.get("accept-language", ""), LANGUAGES)
-    stream = TaskStream(head, has_usage=has_usage(body), language=language)
+    stream = TaskStream(head, has_usage=has_usage, language=language)
     return stream_completion(runtime, record, stream, headers={"Content-Language": language, "Vary": "Accept-Language"})
 
 
