@@ -3,19 +3,29 @@
 It is a whole server with two routes more, which only a benchmark wants: `POST /appending?runs=N` makes runs that no
 pipeline works on, and `POST /appending/begin?events_per_second=N&seconds=N` appends to them, ends them, and says what
 it did. An event is a `tool.progress` whose text begins with the moment of its append, on the clock that all processes
-of a machine share.
+of a machine share; with `as_report=true` it is a piece of a report that is the same each time.
 """
 
 import asyncio
 import itertools
 import secrets
 import time
+from collections import Counter
 from contextlib import nullcontext
 
 import uvloop
 from fastapi import FastAPI
 from pydantic import JsonValue
-from thinkpool_pipeline.events import EndEvent, RunCompleted, RunEvent, RunQueued, StoredEvent, ToolProgress, encode
+from thinkpool_pipeline.events import (
+    ReportDelta,
+    RunCompleted,
+    RunEvent,
+    RunQueued,
+    StoredEvent,
+    ToolProgress,
+    TurnStarted,
+    encode,
+)
 from thinkpool_pipeline.values import Message, Question, RunId, Seq, Usage
 from thinkpool_server.app import create_app
 from thinkpool_server.cli.own_runtime import greeting
@@ -34,7 +44,9 @@ EVENT_BYTES = 200
 
 CALL_ID = "appending"
 
-_END: EndEvent = RunCompleted(report="", citations=(), usage=Usage(), stop_reason="finished")
+PIECE = "A model writes. "
+"""Of a report: as much as a model says at a time."""
+
 _LEAST_PAUSE_SECONDS = 0.001  # as fine as the loop's clock
 
 
@@ -52,21 +64,30 @@ class Appender:
         self._runs = [await self._claimed() for _ in range(runs)]
         return [run_id for run_id, _ in self._runs]
 
-    async def append(self, events_per_second: float, seconds: float) -> dict[str, JsonValue]:
+    async def append(self, events_per_second: float, seconds: float, as_report: bool = False) -> dict[str, JsonValue]:
         """Appends for so long, then ends the runs; returns when all is committed."""
         loop = asyncio.get_running_loop()
         self._delays = []
+        pieces = Counter[RunId]()
+        if as_report:
+            for run_id, epoch in self._runs:
+                self._submit(run_id, epoch, TurnStarted(turn=1, purpose="report"))
         began_at = loop.time()
         count = round(events_per_second * seconds)
         number = 0
         while number < count:
             due = min(count, int((loop.time() - began_at) * events_per_second) + 1)
             for place in range(number, due):
-                self._append(*self._runs[place % len(self._runs)])
+                run_id, epoch = self._runs[place % len(self._runs)]
+                now = time.monotonic()
+                self._append(run_id, epoch, ReportDelta(turn=1, text=PIECE) if as_report else _stamped(now), now)
+                pieces[run_id] += as_report
             number = due
             await asyncio.sleep(max(_LEAST_PAUSE_SECONDS, began_at + number / events_per_second - loop.time()))
         appended_seconds = loop.time() - began_at
-        await asyncio.gather(*(self._submit(run_id, epoch, _END, "completed") for run_id, epoch in self._runs))
+        await asyncio.gather(
+            *(self._submit(run_id, epoch, _end(pieces[run_id]), "completed") for run_id, epoch in self._runs)
+        )
         return {
             "events": count,
             "appended_seconds": appended_seconds,
@@ -75,9 +96,8 @@ class Appender:
             "commit_p99_seconds": percentile(self._delays, 99),
         }
 
-    def _append(self, run_id: RunId, epoch: int) -> None:
-        now = time.monotonic()
-        committed = self._submit(run_id, epoch, _stamped(now))
+    def _append(self, run_id: RunId, epoch: int, event: RunEvent, now: float) -> None:
+        committed = self._submit(run_id, epoch, event)
         committed.add_done_callback(lambda _: self._delays.append(time.monotonic() - now))
 
     def _submit(
@@ -107,6 +127,10 @@ class Appender:
         claim = await self._log.claim(record.run_id)
         assert claim is not None
         return record.run_id, claim.record.epoch
+
+
+def _end(pieces: int) -> RunEvent:
+    return RunCompleted(report=PIECE * pieces, citations=(), usage=Usage(), stop_reason="finished")
 
 
 def _stamped(now: float) -> RunEvent:

@@ -89,7 +89,7 @@ async def measure_delays(deployment: Deployment, *, runs: int, offered: float, s
     writer = deployment.replicas[0].url
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=_NO_LIMIT) as control:
-        run_ids = await _post(control, f"{writer}/appending", runs=runs)
+        run_ids = await post(control, f"{writer}/appending", runs=runs)
         readers = [_Reader(run_id) for run_id in run_ids]
         begun = asyncio.Semaphore(0)
         async with (
@@ -100,7 +100,7 @@ async def measure_delays(deployment: Deployment, *, runs: int, offered: float, s
             for _ in reading:
                 await begun.acquire()
             before, began_at = deployment.cpu_seconds(), time.monotonic()
-            told = await _post(control, f"{writer}/appending/begin", events_per_second=offered, seconds=seconds)
+            told = await post(control, f"{writer}/appending/begin", events_per_second=offered, seconds=seconds)
             await asyncio.wait(reading)
             used = spent(before, deployment.cpu_seconds())
     return _figures(readers, offered=offered, began_at=began_at, told=told, used=used)
@@ -125,7 +125,13 @@ def _figures(
     )
 
 
-async def _post(session: aiohttp.ClientSession, url: str, **parameters: float) -> Any:
+async def post(session: aiohttp.ClientSession, url: str, **parameters: float | str) -> Any:
+    """What the replica that appends answers.
+
+    Raises:
+        ProcessFailed: it answers with an error.
+
+    """
     async with session.post(url, params={name: str(value) for name, value in parameters.items()}) as reply:
         if reply.status != HTTPStatus.OK:
             raise ProcessFailed(f"the replica that appends answered {reply.status}: {await reply.text()}")

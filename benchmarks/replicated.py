@@ -133,9 +133,15 @@ def database_server() -> Generator[PostgresServer]:
 
 @asynccontextmanager
 async def deployed(
-    layout: Layout, upstream: Server, database: PostgresServer, *, readers: Literal["here", "elsewhere"] | None = None
+    layout: Layout,
+    upstream: Server,
+    database: PostgresServer | None,
+    *,
+    readers: Literal["here", "elsewhere"] | None = None,
 ) -> AsyncGenerator[Deployment]:
     """A deployment of this layout, aimed at the simulated upstream; its database and its data are new.
+
+    Only layouts that are shared need `database`.
 
     With `readers`, the first replica appends by itself (`benchmarks.appending`), and nginx leads clients to that one
     or to all others.
@@ -151,6 +157,7 @@ async def deployed(
         environment = _environment(layout, upstream)
         meters: dict[Part, Callable[[], float]] = {"upstream": _meter(upstream), "driver": _cpu_of_this_process}
         if layout.is_shared:
+            assert database is not None
             environment["DATABASE_URL"] = url = database.new_database()
             meters["database"] = _meter_of(_postmaster(url))
             if readers is not None:

@@ -32,7 +32,6 @@ class Visit:
 
     code: int
     printed: str
-    seconds: float
     findings: tuple[Found, ...]
 
     def of(self, check: str) -> list[Found]:
@@ -67,7 +66,6 @@ class Doctor:
         return Visit(
             code=process.returncode,
             printed=out.decode(),
-            seconds=value["seconds"],
             findings=tuple(Found(**finding) for finding in value["findings"]),
         )
 

@@ -18,7 +18,7 @@ from thinkpool_server.cli.doctor.examination import CHECK_SECONDS, Check, Daemon
 from thinkpool_server.cli.doctor.extensions import examine_own_tools
 from thinkpool_server.cli.doctor.findings import Finding
 from thinkpool_server.cli.doctor.machine import examine_files, examine_memory, examine_processors
-from thinkpool_server.cli.doctor.mcp_servers import examine_mcp_servers, has_mcp_servers
+from thinkpool_server.cli.doctor.mcp_servers import MCP_SECONDS, examine_mcp_servers, has_mcp_servers
 from thinkpool_server.cli.doctor.model import PAID_SECONDS, examine_model, examine_page_model
 from thinkpool_server.cli.doctor.rendering import Diagnosis, json_object, page, plain_lines
 from thinkpool_server.cli.doctor.sandbox import examine_sandbox
@@ -89,7 +89,7 @@ def chosen_checks(settings: Settings, *, is_paid: bool) -> list[Check]:
         Check(name="page model", examine=examine_page_model, seconds=model_seconds),
         Check(name="web search", examine=examine_search, needs=search),
         Check(name="page reader", examine=examine_reader),
-        Check(name="MCP servers", examine=examine_mcp_servers),
+        Check(name="MCP servers", examine=examine_mcp_servers, seconds=MCP_SECONDS),
         Check(name="own tools", examine=examine_own_tools),
         Check(name="sandbox", examine=examine_sandbox, needs=sandbox),
         Check(name="file limit", examine=examine_files),

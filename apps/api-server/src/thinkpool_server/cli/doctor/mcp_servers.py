@@ -18,9 +18,11 @@ from thinkpool_server.toolbox.toolbox import MCP_FILE
 
 CHECK: Final = "MCP servers"
 
-_OPEN_SECONDS = 8.0
+_OPEN_SECONDS = 15.0
 _SECOND_CHANCE_SECONDS = 2.0  # one that fails when asked in the newest protocol is asked again in an older one
 _CLOSE_SECONDS = 1.0
+MCP_SECONDS: Final = _OPEN_SECONDS + 2 * _CLOSE_SECONDS
+"""What this check may take: servers that are fetched from a registry open slowly."""
 
 
 async def examine_mcp_servers(subject: Subject) -> Sequence[Finding]:
