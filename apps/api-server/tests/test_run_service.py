@@ -726,7 +726,8 @@ async def test_a_run_that_had_begun_before_a_restart_is_not_ended_for_its_wait(t
     async with open_world(tmp_path) as world:
         record = await waiting_run(world)
     async with open_world(tmp_path) as world:
-        world.admission.readmit(ticket_of(await stored(world, record.run_id)))
+        (run,) = await world.log.unfinished()
+        world.admission.readmit(ticket_of(run))
         await world.service.fail_overdue(accepted_before=time.time() + 1)
         world.pipelines.release.set()
         assert (await world.ended(record.run_id))[-1].type == "run.completed"

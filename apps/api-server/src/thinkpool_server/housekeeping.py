@@ -77,7 +77,7 @@ async def keep_swept(log: EventLog, sweep: Sweep) -> NoReturn:
     """Ends what no unfinished run can claim, now and then, until cancelled; a service that stalls holds up nothing."""
 
     async def unfinished() -> Collection[RunId]:
-        return {run.record.run_id for run in await log.unfinished()}
+        return {run.run_id for run in await log.unfinished()}
 
     while True:
         with suppress(StoreUnavailable):

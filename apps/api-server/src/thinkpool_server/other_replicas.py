@@ -26,7 +26,7 @@ from thinkpool_server.event_log.notices import (
     Read,
     Started,
 )
-from thinkpool_server.event_log.store import StoredRun
+from thinkpool_server.event_log.store import UnfinishedRun
 from thinkpool_server.replicas.membership import HEARTBEAT_SECONDS, Membership
 from thinkpool_server.run_service import EventLogRunService, ticket_of
 from thinkpool_server.supervisor import Supervisor, as_canceller
@@ -128,24 +128,24 @@ class OtherReplicas:
     async def _reconcile(self) -> None:
         """Puts right what missed notices, and replicas that died between two steps, have left behind."""
         known = self._admission.known()
-        unfinished = {run.record.run_id: run for run in await self._log.unfinished()}
+        unfinished = {run.run_id: run for run in await self._log.unfinished()}
         for run_id in known - unfinished.keys():
             self._forget(run_id)
         for run_id, run in unfinished.items():
             self._admission.readmit(ticket_of(run))
-            if run.record.status == "running":
+            if run.status == "running":
                 self._admission.start(run_id)
             if run.cancelled_by is not None:
                 self._supervisor.cancel(run_id, as_canceller(run.cancelled_by))
         if self._membership.is_eldest:
             await self._queue_again(unfinished.values())
 
-    async def _queue_again(self, unfinished: Collection[StoredRun]) -> None:
+    async def _queue_again(self, unfinished: Collection[UnfinishedRun]) -> None:
         """Hands over what was accepted by a replica that died before it could; it shows twice in a row."""
         pending = await self._engine.pending()
-        unqueued = {run.record.run_id for run in unfinished} - pending
+        unqueued = {run.run_id for run in unfinished} - pending
         for run in unfinished:
-            if run.record.run_id in unqueued & self._unqueued:
+            if run.run_id in unqueued & self._unqueued:
                 await self._service.resubmit(run)
         self._unqueued = unqueued
 

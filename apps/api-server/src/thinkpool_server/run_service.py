@@ -25,7 +25,7 @@ from thinkpool_server.engine import Engine
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
 from thinkpool_server.event_log import EventLog, FollowingReader, PendingCreation
 from thinkpool_server.event_log.notices import Read
-from thinkpool_server.event_log.store import Creation, Crowd, StoredRun, Webhook
+from thinkpool_server.event_log.store import Creation, Crowd, StoredRun, UnfinishedRun, Webhook
 from thinkpool_server.runs import RunPage, RunRecord, RunStatus, Sending, Submission, Tenant, file_facts
 from thinkpool_server.service_statistics import ServiceStatistics
 from thinkpool_server.supervisor import CancelledBy, Supervisor
@@ -220,16 +220,16 @@ class EventLogRunService:
                 self.note_deserted(ticket.run_id)
             await self._hand_over(self._admission.confirm(ticket, creation.arrival))
 
-    async def recover(self, unfinished: Sequence[StoredRun]) -> None:
+    async def recover(self, unfinished: Sequence[UnfinishedRun]) -> None:
         """Hands over what a crash kept from the engine; call it once the engine runs."""
         pending = await self._engine.pending()
         for run in unfinished:
-            if run.record.is_foreground:
-                self.note_deserted(run.record.run_id)
-            if run.record.run_id not in pending:
+            if run.is_foreground:
+                self.note_deserted(run.run_id)
+            if run.run_id not in pending:
                 await self.resubmit(run)
 
-    async def resubmit(self, run: StoredRun) -> None:
+    async def resubmit(self, run: UnfinishedRun) -> None:
         """Hands over an unfinished run that the engine does not know, or counts as done."""
         ticket = ticket_of(run)
         await self._engine.resubmit(ticket.run_id, tenant=ticket.tenant, rank=ticket.rank)
@@ -391,15 +391,14 @@ class EventLogRunService:
         self._supervisor.note_moved(run_id)
 
 
-def ticket_of(run: StoredRun) -> Ticket:
+def ticket_of(run: UnfinishedRun) -> Ticket:
     """The run's place in the order of acceptance."""
-    record = run.record
     return Ticket(
-        run_id=record.run_id,
-        tenant=record.tenant,
-        priority=record.priority,
+        run_id=run.run_id,
+        tenant=run.tenant,
+        priority=run.priority,
         arrival=run.arrival,
-        accepted_at=record.created_at,
+        accepted_at=run.created_at,
     )
 
 

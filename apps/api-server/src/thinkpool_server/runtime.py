@@ -30,7 +30,7 @@ from thinkpool_server.engine import DbosEngine, EngineLimits
 from thinkpool_server.event_log import EventLog
 from thinkpool_server.event_log.listener import listen
 from thinkpool_server.event_log.notices import QueueMoved
-from thinkpool_server.event_log.store import StoredRun
+from thinkpool_server.event_log.store import UnfinishedRun
 from thinkpool_server.figures import FigureSources
 from thinkpool_server.housekeeping import Housekeeping, keep_swept
 from thinkpool_server.metrics import Metrics
@@ -195,7 +195,7 @@ async def _open_means(settings: Settings, directory: DataDirectory, deployment: 
         yield _Means(outward=outward, knowledge=knowledge, toolbox=toolbox)
 
 
-async def _restore_admission(settings: Settings, log: EventLog, unfinished: Sequence[StoredRun]) -> Admission:
+async def _restore_admission(settings: Settings, log: EventLog, unfinished: Sequence[UnfinishedRun]) -> Admission:
     admission = Admission(
         slots=min(settings.pipeline_pool_size, settings.max_concurrent_requests),
         max_queued=settings.max_queued_requests,
@@ -204,8 +204,8 @@ async def _restore_admission(settings: Settings, log: EventLog, unfinished: Sequ
     )
     for run in unfinished:
         admission.readmit(ticket_of(run))
-        if settings.database_url is not None and run.record.status == "running":
-            admission.start(run.record.run_id)
+        if settings.database_url is not None and run.status == "running":
+            admission.start(run.run_id)
     return admission
 
 

@@ -34,7 +34,7 @@ from thinkpool_pipeline.values import (
 )
 from thinkpool_server.errors import RunSuspended, StoreUnavailable
 from thinkpool_server.event_log import Claim, EventLog, SqliteStore
-from thinkpool_server.event_log.store import Creation, Store, StoredRun
+from thinkpool_server.event_log.store import Creation, Store, StoredRun, UnfinishedRun
 from thinkpool_server.runs import FileFacts, RunRecord, Tenant
 
 RUN = RunId("run_a")
@@ -137,7 +137,7 @@ async def test_a_created_run_is_read_back_as_it_was_stored(log: EventLog) -> Non
     assert run.record.question.text == "why?\ufffd"
     assert (run.record.metadata, run.record.last_seq, run.arrival) == ({"k": "v"}, 1, 1)
     assert await log.last_arrival() == 1
-    assert [one.record.run_id for one in await log.unfinished()] == [RUN]
+    assert [one.run_id for one in await log.unfinished()] == [RUN]
 
 
 async def test_files_are_read_by_whoever_works_on_the_run_and_told_to_everybody_else(log: EventLog) -> None:
@@ -148,7 +148,7 @@ async def test_files_are_read_by_whoever_works_on_the_run_and_told_to_everybody_
     assert await log.create(stored_run(RunId("run_b"), arrival=2), QUEUED)
     facts = (FileFacts(name="a.md", media_type="text/markdown", size_bytes=2),)
     listed = await log.list_runs(Tenant("default"), before=None, status=None, most=9)
-    for told in (await log.get(RUN), *[one for one in [*listed, *await log.unfinished()] if one.record.run_id == RUN]):
+    for told in (await log.get(RUN), *[one for one in listed if one.record.run_id == RUN]):
         assert told is not None
         assert (told.record.files, told.record.question.files) == (facts, ())
     for _ in range(2):
@@ -400,6 +400,34 @@ async def test_runs_are_listed_newest_first_by_tenant_and_status(log: EventLog) 
     assert await listed(None, None, 2) == [4, 3]
     assert await listed(3, None, 2) == [1]
     assert await listed(None, "completed", 9) == [3]
+    assert await listed(None, "queued", 9) == [4, 1]
+    assert await listed(4, "queued", 9) == [1]
+    assert await listed(None, "running", 9) == []
+    await claimed(log, RunId("run_4"))
+    assert await listed(None, "running", 9) == [4]
+
+
+async def test_the_queue_is_told_of_what_goes_on_in_order_and_of_the_last_arrival(log: EventLog) -> None:
+    assert (await log.unfinished(), await log.last_arrival()) == ([], 0)
+    for arrival, tenant in enumerate("bab", start=1):
+        assert await log.create(stored_run(RunId(f"run_{arrival}"), arrival=arrival, tenant=tenant), QUEUED)
+    claim = await claimed(log, RunId("run_3"))
+    await log.request_cancel(RunId("run_3"), "client")
+    assert await (await claimed(log, RunId("run_2"))).journal.finish(DONE, "completed")
+    first, third = await log.unfinished()
+    assert first == UnfinishedRun(
+        run_id=RunId("run_1"),
+        tenant=Tenant("b"),
+        status="queued",
+        priority=5,
+        arrival=1,
+        created_at=1.0,
+        is_foreground=False,
+        cancelled_by=None,
+    )
+    assert third == replace(first, run_id=RunId("run_3"), status="running", arrival=3, cancelled_by="client")
+    assert await claim.journal.finish(DONE, "completed")
+    assert (await log.unfinished(), await log.last_arrival()) == ([first], 3)
 
 
 async def test_ended_runs_expire_with_all_of_their_record_and_are_remembered(log: EventLog) -> None:

@@ -214,7 +214,7 @@ async def test_a_run_is_not_accepted_late_when_the_database_stays_away(own_postg
             await log.get(RUN)
         await asyncio.to_thread(own_postgres.start)
         await log.flush()
-        assert [run.record.run_id for run in await log.unfinished()] == [RUN]
+        assert [run.run_id for run in await log.unfinished()] == [RUN]
 
 
 async def test_a_run_that_was_committed_is_kept_though_its_asker_was_told_otherwise(
@@ -237,7 +237,7 @@ async def test_a_run_that_was_committed_is_kept_though_its_asker_was_told_otherw
         await asyncio.to_thread(own_postgres.start)
         assert (await pending.outcome).is_new
         await log.flush()
-        assert [run.record.run_id for run in await log.unfinished()] == [RUN]
+        assert [run.run_id for run in await log.unfinished()] == [RUN]
 
 
 class LosesAnswers:

@@ -189,3 +189,52 @@ async def test_what_is_over_is_deleted_and_so_is_what_there_is_too_much_of(migra
         await replica.shared.flush()
     assert rows(migrated_url, "SELECT count(*) FROM thinkpool.shared_results") == [(0,)]
     assert rows(migrated_url, "SELECT name FROM thinkpool.call_slots") == [("new",)]
+
+
+FILL = """
+INSERT INTO thinkpool.shared_results (key, value, expires_at)
+SELECT number::text::bytea, repeat('x', 100)::bytea, clock_timestamp() + make_interval(hours => 1, secs => number)
+FROM generate_series(1, 20000) AS number
+"""
+FILL_OVER = """
+INSERT INTO thinkpool.shared_results (key, value, expires_at)
+SELECT ('over' || number)::bytea, 'x', clock_timestamp() - make_interval(secs => number)
+FROM generate_series(1, 600) AS number
+"""
+READ = """
+SELECT (SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'shared_results')
+    + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'shared_results')
+"""
+
+
+@pytest.mark.parametrize("statistics", ["", "ANALYZE thinkpool.shared_results"])
+async def test_what_is_over_is_found_without_reading_what_is_not(migrated_url, open_replicas, statistics):
+    with connect(migrated_url, purpose="test") as connection:
+        connection.execute("ALTER TABLE thinkpool.shared_results SET (autovacuum_enabled = off)")
+        for statement in (FILL, FILL_OVER, statistics):
+            connection.execute(statement.encode())
+    ((before,),) = rows(migrated_url, READ)
+    async with open_replicas(migrated_url, 1) as (replica,):
+        replica.shared.results.clean()
+        await replica.shared.flush()
+    while rows(migrated_url, "SELECT FROM pg_stat_activity WHERE application_name = 'thinkpool results'"):
+        pass  # it tells what it read when it ends
+    ((after,),) = rows(migrated_url, READ)
+    assert after - before < 20_000 + 5_000  # the sum of all sizes, and what is over
+    assert rows(migrated_url, "SELECT count(*) FROM thinkpool.shared_results") == [(20_000,)]
+
+
+async def test_what_another_replica_is_deleting_is_passed_over(migrated_url, open_replicas):
+    with connect(migrated_url, purpose="test") as connection:
+        for statement in (FILL, FILL_OVER):
+            connection.execute(statement.encode())
+        async with open_replicas(migrated_url, 1) as (replica,):
+            with connection.transaction():
+                connection.execute("SELECT FROM thinkpool.shared_results WHERE key IN ('over1', '1') FOR UPDATE")
+                replica.shared.results.clean(max_total_bytes=10_000)
+                await replica.shared.flush()
+        assert replica.errors == []
+        left = connection.execute(
+            "SELECT count(*), bool_or(key = 'over1'), bool_or(key = '1') FROM thinkpool.shared_results"
+        )
+        assert left.fetchall() == [(102, True, True)]

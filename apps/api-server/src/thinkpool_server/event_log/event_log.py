@@ -30,6 +30,7 @@ from thinkpool_server.event_log.store import (
     Refuse,
     Store,
     StoredRun,
+    UnfinishedRun,
     WriteStore,
 )
 from thinkpool_server.event_log.topic import Topic
@@ -252,12 +253,12 @@ class EventLog:
         """The tenant's runs that arrived before `before`, newest first."""
         return await self._read(partial(self._store.list_runs, tenant, before=before, status=status, most=most))
 
-    async def unfinished(self) -> list[StoredRun]:
+    async def unfinished(self) -> list[UnfinishedRun]:
         """Every run that has not ended, in order of arrival."""
         return await self._read(self._store.unfinished)
 
     async def last_arrival(self) -> int:
-        """The newest run's place in the order of acceptance; 0 when there is none."""
+        """A place in the order of acceptance that no run is behind; 0 before the first run."""
         return await self._read(self._store.last_arrival)
 
     # -- webhooks ----------------------------------------------------------------------------------------------------

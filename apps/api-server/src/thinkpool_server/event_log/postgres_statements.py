@@ -62,12 +62,13 @@ REQUEST_CANCEL: Final[LiteralString] = (
     "UPDATE thinkpool.runs SET cancelled_by = coalesce(cancelled_by, %s) WHERE run_id = %s AND finished_at IS NULL"
 )
 
-DELETE_RUNS: Final[tuple[LiteralString, ...]] = (
-    "DELETE FROM thinkpool.run_events WHERE run_id = ANY(%s)",
-    "DELETE FROM thinkpool.run_steps WHERE run_id = ANY(%s)",
-    "DELETE FROM thinkpool.run_files WHERE run_id = ANY(%s)",
-    "DELETE FROM thinkpool.runs WHERE run_id = ANY(%s)",
+DELETE_RUN: Final[tuple[LiteralString, ...]] = (
+    "DELETE FROM thinkpool.run_events WHERE run_id = %s",
+    "DELETE FROM thinkpool.run_steps WHERE run_id = %s",
+    "DELETE FROM thinkpool.run_files WHERE run_id = %s",
+    "DELETE FROM thinkpool.runs WHERE run_id = %s",
 )
+"""One run each time: of many at once the planner, without statistics, expects so much that it reads whole tables."""
 
 INSERT_WEBHOOK: Final[LiteralString] = (
     "INSERT INTO thinkpool.webhook_deliveries (run_id, target, url) VALUES (%s, %s, %s)"
@@ -121,14 +122,24 @@ RUNS: Final[LiteralString] = (
     + " FROM thinkpool.runs"
 )
 
-LIST_RUNS: Final[LiteralString] = (
-    RUNS
-    + """
-WHERE tenant = %(tenant)s AND (%(before)s::bigint IS NULL OR arrival < %(before)s)
-    AND (%(status)s::text IS NULL OR status = %(status)s)
-ORDER BY arrival DESC LIMIT %(most)s
-"""
+_OF_TENANT: Final[LiteralString] = " WHERE tenant = %(tenant)s AND arrival < %(before)s::bigint"
+_NEWEST_FIRST: Final[LiteralString] = " ORDER BY arrival DESC LIMIT %(most)s"
+
+LIST_RUNS: Final[LiteralString] = RUNS + _OF_TENANT + _NEWEST_FIRST
+
+LIST_ENDED: Final[LiteralString] = RUNS + _OF_TENANT + " AND status = %(status)s" + _NEWEST_FIRST
+
+LIST_UNFINISHED: Final[LiteralString] = (
+    RUNS + _OF_TENANT + " AND status = %(status)s AND finished_at IS NULL" + _NEWEST_FIRST
 )
+"""For the statuses of runs that have not ended. They have an index, which only who says so gets."""
+
+UNFINISHED: Final[LiteralString] = (
+    "SELECT run_id, tenant, status, priority, arrival, created_at, is_foreground, cancelled_by"
+    " FROM thinkpool.runs WHERE finished_at IS NULL ORDER BY arrival"
+)
+
+LAST_ARRIVAL: Final[LiteralString] = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM thinkpool.arrivals"
 
 READ: Final[LiteralString] = (
     "SELECT seq, type, data, at FROM thinkpool.run_events WHERE run_id = %s AND seq > %s ORDER BY seq LIMIT %s"

@@ -31,8 +31,10 @@ from thinkpool_server.event_log.notices import (
     Started,
     pack,
 )
-from thinkpool_server.event_log.rows import from_row, to_delivery, to_row, with_facts, with_files
+from thinkpool_server.event_log.rows import from_row, to_delivery, to_row, to_unfinished, with_facts, with_files
 from thinkpool_server.event_log.store import (
+    MOST_ARRIVAL,
+    UNFINISHED,
     Append,
     Creation,
     Crowd,
@@ -41,6 +43,7 @@ from thinkpool_server.event_log.store import (
     Operation,
     Refuse,
     StoredRun,
+    UnfinishedRun,
 )
 from thinkpool_server.postgres.connection import Connection, connect
 from thinkpool_server.runs import Tenant, file_facts
@@ -184,8 +187,8 @@ class PostgresStore:
 
     def delete(self, run_id: RunId) -> None:
         """Deletes the run with all of its record."""
-        for statement in sql.DELETE_RUNS:
-            self._execute(statement, [run_id])
+        for statement in sql.DELETE_RUN:
+            self._execute(statement, run_id)
         self._notices.append(Deleted(run_id))
 
     def tell(self, notice: Notice) -> None:
@@ -288,11 +291,11 @@ class PostgresStore:
         """Deletes runs that ended before then, at most so many; which there were. Holds up no writer."""
 
         def delete(connection: Connection) -> list[RunId]:
-            with connection.transaction():
-                rows = connection.execute(sql.EXPIRED, (ended_before, most)).fetchall()
+            with connection.transaction(), connection.cursor() as cursor:
+                rows = cursor.execute(sql.EXPIRED, (ended_before, most)).fetchall()
                 run_ids = [run_id for run_id, _ in rows]
-                for statement in sql.DELETE_RUNS:
-                    connection.execute(statement, (run_ids,))
+                for statement in sql.DELETE_RUN:
+                    cursor.executemany(statement, [(run_id,) for run_id in run_ids])
                 connection.execute(sql.REMEMBER_EXPIRED, (time.time(), run_ids, [tenant for _, tenant in rows]))
                 connection.execute("DELETE FROM thinkpool.expired_runs WHERE at < %s", (ended_before,))
             return [RunId(run_id) for run_id in run_ids]
@@ -319,17 +322,25 @@ class PostgresStore:
         statement = "SELECT 1 FROM thinkpool.expired_runs WHERE run_id = %s AND tenant = %s"
         return bool(self._rows(statement, (run_id, tenant)))
 
-    def unfinished(self) -> list[StoredRun]:
+    def unfinished(self) -> list[UnfinishedRun]:
         """Every run that has not ended, in order of arrival."""
-        return self._runs(sql.RUNS + " WHERE finished_at IS NULL ORDER BY arrival", ())
+        return [to_unfinished(row) for row in self._rows(sql.UNFINISHED, ())]
 
     def last_arrival(self) -> int:
-        """The newest run's place in the order of acceptance; 0 when there is none."""
-        return self._rows("SELECT coalesce(max(arrival), 0) FROM thinkpool.runs", ())[0][0]
+        """A place in the order of acceptance that no run is behind; 0 before the first run."""
+        return self._rows(sql.LAST_ARRIVAL, ())[0][0]
 
     def list_runs(self, tenant: Tenant, *, before: int | None, status: str | None, most: int) -> list[StoredRun]:
         """The tenant's runs that arrived before `before`, newest first."""
-        return self._runs(sql.LIST_RUNS, {"tenant": tenant, "before": before, "status": status, "most": most})
+        values = {
+            "tenant": tenant,
+            "before": MOST_ARRIVAL if before is None else before,
+            "status": status,
+            "most": most,
+        }
+        if status is None:
+            return self._runs(sql.LIST_RUNS, values)
+        return self._runs(sql.LIST_UNFINISHED if status in UNFINISHED else sql.LIST_ENDED, values)
 
     def read(self, run_id: RunId, *, after: int, most: int) -> tuple[StoredEvent, ...]:
         """Events after this place, in order; all of them when `most` is negative."""

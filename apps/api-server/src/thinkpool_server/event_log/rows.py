@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from thinkpool_pipeline.codec import from_json, to_json
 from thinkpool_pipeline.values import InputFile, JsonObject, Question
 
-from thinkpool_server.event_log.store import Delivery, StoredRun, Webhook
+from thinkpool_server.event_log.store import Delivery, StoredRun, UnfinishedRun, Webhook
 from thinkpool_server.runs import FileFacts, RunRecord
 
 COLUMNS: Final = (
@@ -30,6 +30,8 @@ COLUMNS: Final = (
     "last_seq",
     "cancelled_by",
 )
+
+UNFINISHED_COLUMNS: Final = tuple(field.name for field in fields(UnfinishedRun))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,12 @@ def from_row(row: Sequence[Any]) -> StoredRun:
     columns["is_foreground"] = bool(columns["is_foreground"])
     record = RunRecord(**columns, echo=stored.echo, is_cancel_requested=cancelled_by is not None)
     return StoredRun(record=record, arrival=arrival, fingerprint=fingerprint, cancelled_by=cancelled_by)
+
+
+def to_unfinished(row: Sequence[Any]) -> UnfinishedRun:
+    """The run of `UNFINISHED_COLUMNS`."""
+    columns = dict(zip(UNFINISHED_COLUMNS, row, strict=True))
+    return UnfinishedRun(**columns | {"is_foreground": bool(columns["is_foreground"])})
 
 
 def _stored(question: Question, echo: JsonObject) -> Question:

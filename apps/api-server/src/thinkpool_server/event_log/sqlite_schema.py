@@ -10,7 +10,7 @@ what is told of them.
 and `next_at` has passed, and goes when it is delivered or given up; a claim moves `next_at` and counts `attempts`.
 """
 
-from thinkpool_server.event_log.rows import COLUMNS
+from thinkpool_server.event_log.rows import COLUMNS, UNFINISHED_COLUMNS
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -120,5 +120,31 @@ END_DELIVERY = "DELETE FROM webhook_deliveries WHERE run_id = ? AND target = ? A
 NEXT_DELIVERY_AT = """
 SELECT next_at FROM webhook_deliveries JOIN runs USING (run_id) WHERE finished_at IS NOT NULL ORDER BY next_at LIMIT 1
 """
+
+LIST_RUNS = f"SELECT {RUN_COLUMNS} FROM runs WHERE tenant = ? AND arrival < ? ORDER BY arrival DESC LIMIT ?"  # noqa: S608 -- constants only
+
+LIST_ENDED = f"""
+SELECT {RUN_COLUMNS} FROM runs WHERE tenant = ? AND arrival < ? AND status = ? ORDER BY arrival DESC LIMIT ?
+"""  # noqa: S608 -- constants only
+
+LIST_UNFINISHED = f"""
+SELECT {RUN_COLUMNS} FROM runs INDEXED BY runs_unfinished
+WHERE tenant = ? AND arrival < ? AND status = ? AND status IN ('queued', 'running') ORDER BY arrival DESC LIMIT ?
+"""  # noqa: S608 -- constants only
+"""For the statuses of runs that have not ended. Only who says all of their index's condition gets it."""
+
+UNFINISHED = f"""
+SELECT {", ".join(UNFINISHED_COLUMNS)} FROM runs INDEXED BY runs_unfinished
+WHERE status IN ('queued', 'running') ORDER BY arrival
+"""  # noqa: S608 -- constants only
+
+LAST_ARRIVAL = """
+WITH RECURSIVE tenants (name) AS (
+    SELECT min(tenant) FROM runs
+    UNION ALL SELECT (SELECT min(tenant) FROM runs WHERE tenant > name) FROM tenants WHERE name IS NOT NULL
+)
+SELECT coalesce(max((SELECT max(arrival) FROM runs WHERE tenant = name)), 0) FROM tenants
+"""
+"""From one tenant to the next by their index, and the newest of each: no more is read, however many runs there are."""
 
 EXPIRED = "SELECT run_id, tenant FROM runs WHERE finished_at < ? ORDER BY finished_at LIMIT ?"

@@ -16,8 +16,10 @@ from thinkpool_pipeline.values import RunId, Seq
 from thinkpool_server.errors import StoreUnavailable
 from thinkpool_server.event_log import sqlite_schema as schema
 from thinkpool_server.event_log.notices import Notice
-from thinkpool_server.event_log.rows import from_row, to_delivery, to_row, with_facts, with_files
+from thinkpool_server.event_log.rows import from_row, to_delivery, to_row, to_unfinished, with_facts, with_files
 from thinkpool_server.event_log.store import (
+    MOST_ARRIVAL,
+    UNFINISHED,
     Append,
     Creation,
     Delivery,
@@ -25,11 +27,11 @@ from thinkpool_server.event_log.store import (
     Operation,
     Refuse,
     StoredRun,
+    UnfinishedRun,
 )
 from thinkpool_server.runs import Tenant, file_facts
 
 _BUSY_SECONDS = 30.0
-_UNFINISHED = ("queued", "running")
 
 
 class SqliteStore:
@@ -201,25 +203,25 @@ class SqliteStore:
         with self._reading() as connection:
             return connection.execute(statement, (run_id, tenant)).fetchone() is not None
 
-    def unfinished(self) -> list[StoredRun]:
+    def unfinished(self) -> list[UnfinishedRun]:
         """Every run that has not ended, in order of arrival."""
-        statement = f"SELECT {schema.RUN_COLUMNS} FROM runs WHERE status IN (?, ?) ORDER BY arrival"  # noqa: S608 -- constants only
         with self._reading() as connection:
-            return _with_facts(connection, [from_row(row) for row in connection.execute(statement, _UNFINISHED)])
+            return [to_unfinished(row) for row in connection.execute(schema.UNFINISHED)]
 
     def last_arrival(self) -> int:
-        """The newest run's place in the order of acceptance; 0 when there is none."""
+        """A place in the order of acceptance that no run is behind; 0 before the first run."""
         with self._reading() as connection:
-            return connection.execute("SELECT coalesce(max(arrival), 0) FROM runs").fetchone()[0]
+            return connection.execute(schema.LAST_ARRIVAL).fetchone()[0]
 
     def list_runs(self, tenant: Tenant, *, before: int | None, status: str | None, most: int) -> list[StoredRun]:
         """The tenant's runs that arrived before `before`, newest first."""
-        statement = f"""
-            SELECT {schema.RUN_COLUMNS} FROM runs
-            WHERE tenant = ? AND (? IS NULL OR arrival < ?) AND (? IS NULL OR status = ?) ORDER BY arrival DESC LIMIT ?
-        """  # noqa: S608 -- constants only
+        newest = MOST_ARRIVAL if before is None else before
+        statement, values = schema.LIST_RUNS, (tenant, newest, most)
+        if status is not None:
+            statement = schema.LIST_UNFINISHED if status in UNFINISHED else schema.LIST_ENDED
+            values = (tenant, newest, status, most)
         with self._reading() as connection:
-            rows = connection.execute(statement, (tenant, before, before, status, status, most))
+            rows = connection.execute(statement, values)
             return _with_facts(connection, [from_row(row) for row in rows])
 
     def read(self, run_id: RunId, *, after: int, most: int) -> tuple[StoredEvent, ...]:

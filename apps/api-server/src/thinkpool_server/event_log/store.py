@@ -7,14 +7,20 @@ from theirs.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from thinkpool_pipeline.errors import AdmissionError
 from thinkpool_pipeline.events import StoredEvent
 from thinkpool_pipeline.values import RunId
 
 from thinkpool_server.event_log.notices import Notice
-from thinkpool_server.runs import RunRecord, Tenant
+from thinkpool_server.runs import RunRecord, RunStatus, Tenant
+
+UNFINISHED: Final = frozenset[str](("queued", "running"))
+"""Statuses of runs that have not ended."""
+
+MOST_ARRIVAL: Final = 2**63 - 1
+"""No run's place in the order of acceptance is as high; the highest number that both databases know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +45,23 @@ class StoredRun:
     cancelled_by: str | None
     webhooks: tuple[Webhook, ...] = ()
     """What is stored with a new run, for its end; a run that is read has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnfinishedRun:
+    """What the queue has to know of a run that has not ended: all of its row but what is large."""
+
+    run_id: RunId
+    tenant: Tenant
+    status: RunStatus
+    priority: int
+    """1 (first) to 9."""
+    arrival: int
+    """The run's place in the order of acceptance."""
+    created_at: float
+    """Seconds since the epoch."""
+    is_foreground: bool
+    cancelled_by: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,12 +232,12 @@ class Store(Protocol):
         """Whether the tenant had such a run, past its retention."""
         ...
 
-    def unfinished(self) -> list[StoredRun]:
+    def unfinished(self) -> list[UnfinishedRun]:
         """Every run that has not ended, in order of arrival."""
         ...
 
     def last_arrival(self) -> int:
-        """The newest run's place in the order of acceptance; 0 when there is none."""
+        """A place in the order of acceptance that no run is behind; 0 before the first run."""
         ...
 
     def list_runs(self, tenant: Tenant, *, before: int | None, status: str | None, most: int) -> list[StoredRun]:

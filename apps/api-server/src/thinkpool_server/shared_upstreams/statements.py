@@ -59,10 +59,11 @@ WHERE one.name = cooled.name AND pg_postmaster_start_time() > clock_timestamp() 
 
 FORGET_SLOTS: Final[LiteralString] = """
 DELETE FROM thinkpool.call_slots WHERE (name, slot) IN (
-    SELECT name, slot FROM thinkpool.call_slots WHERE free_at < clock_timestamp() - interval '1 day'
+    SELECT name, slot FROM thinkpool.call_slots WHERE free_at < statement_timestamp() - interval '1 day'
     LIMIT 500 FOR UPDATE SKIP LOCKED
 )
 """
+"""Reads all slots, which are few: an index by time would make the moving of each lease dearer."""
 
 LOOK: Final[LiteralString] = """
 WITH found AS (
@@ -96,16 +97,21 @@ WHERE key = %(key)s AND claim = %(claim)s
 LET_GO: Final[LiteralString] = "DELETE FROM thinkpool.shared_results WHERE key = %(key)s AND claim = %(claim)s"
 
 SWEEP: Final[LiteralString] = """
-DELETE FROM thinkpool.shared_results WHERE key IN (
-    SELECT key FROM thinkpool.shared_results WHERE expires_at <= clock_timestamp() LIMIT 500 FOR UPDATE SKIP LOCKED
-)
+DELETE FROM thinkpool.shared_results WHERE key = ANY(ARRAY(
+    SELECT key FROM thinkpool.shared_results WHERE expires_at <= statement_timestamp()
+    ORDER BY expires_at LIMIT 500 FOR UPDATE SKIP LOCKED
+))
 """
+"""By the time at which the statement began, which an index can be asked for; by a clock that goes on it cannot."""
 
 SHRINK: Final[LiteralString] = """
-DELETE FROM thinkpool.shared_results WHERE key IN (
-    SELECT key FROM (
-        SELECT key, sum(octet_length(value)) OVER (ORDER BY expires_at DESC, key) AS bytes
-        FROM thinkpool.shared_results WHERE value IS NOT NULL
-    ) AS newest WHERE bytes > %(max_bytes)s LIMIT 500
-)
+DELETE FROM thinkpool.shared_results WHERE key = ANY(ARRAY(
+    SELECT key FROM thinkpool.shared_results WHERE value IS NOT NULL AND key = ANY(ARRAY(
+        SELECT key FROM (
+            SELECT key, sum(octet_length(value)) OVER (ORDER BY expires_at DESC, key) AS bytes
+            FROM thinkpool.shared_results WHERE value IS NOT NULL
+        ) AS newest WHERE bytes > %(max_bytes)s LIMIT 500
+    )) FOR UPDATE SKIP LOCKED
+))
 """
+"""What is oldest. Sums up all there is: a result's size is read without the result."""
