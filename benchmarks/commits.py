@@ -1,7 +1,7 @@
 """Measures how many commits PostgreSQL takes from many replicas: `python -m benchmarks.commits`.
 
-PostgreSQL's own `pgbench` does what each replica's writer does with a batch of events, again as soon as it is done:
-mark the replica's row, append, tell the others, commit. It is measured without notices, with them, and with as many
+PostgreSQL's own `pgbench` does what each replica's writer does with a batch of events, again as soon as it is done, by
+the server's own statements: mark the replica's row, append, tell the others, commit. It is measured without notices, with them, and with as many
 listeners as writers, since every replica listens. A commit with a notice waits for the one before it, disk included.
 """
 
@@ -21,6 +21,7 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 from thinkpool_pipeline.values import RunId
+from thinkpool_server.event_log import postgres_statements as sql
 from thinkpool_server.event_log.notices import CHANNEL, Appended, pack
 from thinkpool_server.postgres import connect, migrate
 from thinkpool_server.testing.postgres_server import PostgresServer, find_programs
@@ -40,43 +41,59 @@ INSERT INTO thinkpool.runs (run_id, tenant, status, origin, priority, arrival, i
 SELECT 'run-' || number, 'default', 'running', 'research', 5, number, false, '', '', '', 0, 1
 FROM generate_series(0, %s) AS number
 """
-_BATCH = """
-BEGIN;
-UPDATE thinkpool.replicas SET last_commit = last_commit + 1, seen_at = clock_timestamp()
-    WHERE executor = 'replica-' || :client_id;
-WITH taken AS (
-    UPDATE thinkpool.runs SET last_seq = last_seq + {events}
-    WHERE run_id = 'run-' || :client_id AND epoch = 1 AND finished_at IS NULL RETURNING last_seq
-)
-INSERT INTO thinkpool.run_events (run_id, seq, epoch, type, data, at)
-    SELECT 'run-' || :client_id, taken.last_seq - {events} + place, 1, 'report.delta', '{event}', 0
-    FROM taken, generate_series(1, {events}) AS place;
-{notice}COMMIT;
-"""
+_NUMBER: Final = "last_commit + 1"
+_REPLICA: Final = "'replica-' || :client_id"
+_RUN: Final = "'run-' || :client_id"
 
 
 def measure(server: PostgresServer, *, writers: int, seconds: int, events: int, way: str) -> tuple[float, float]:
-    """Commits a second, and the milliseconds of one at the median of all writers' means."""
+    """Commits a second, and the mean milliseconds of one, as pgbench has it: the writers' time by their commits."""
     url = server.new_database()
     with connect(url, purpose="benchmark") as connection:
         migrate(connection)
         connection.execute(_REPLICAS, (writers - 1,))
         connection.execute(_RUNS, (writers - 1,))
     (payload,) = pack(f"replica-{'0' * 40}", [Appended(RunId("run_" + "0" * 32), 100, 100 + events, False)])
-    notice = "" if way == "silent" else f"SELECT pg_notify('{CHANNEL}', '{payload}' || :client_id);\n"
+    notices = () if way == "silent" else (_filled(sql.NOTIFY, f"'{CHANNEL}'", f"'{payload}' || :client_id"),)
+    batch = ("BEGIN", _filled(sql.MARK_COMMIT, _NUMBER, _REPLICA, _NUMBER), _append(events), *notices, "COMMIT")
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
-        script.write(_BATCH.format(events=events, event=_EVENT, notice=notice))
+        script.write("".join(f"{statement.strip()};\n" for statement in batch))
         script.flush()
         Path(script.name).chmod(0o644)
         with _listeners(url, writers) if way == "listeners" else nullcontext():
             return _pgbench(url, script.name, writers=writers, seconds=seconds)
 
 
+def _append(events: int) -> str:
+    """The server's statement, for so many events of the writer's own run."""
+    values = {
+        "now": "0",
+        "run_ids": f"ARRAY[{_RUN}]",
+        "epochs": "ARRAY[1]",
+        "counts": f"ARRAY[{events}]",
+        "end_statuses": "ARRAY[NULL]",
+        "event_runs": f"array_fill({_RUN}, ARRAY[{events}])",
+        "places": f"ARRAY(SELECT generate_series(1, {events}))",
+        "types": f"array_fill('report.delta'::text, ARRAY[{events}])",
+        "data": f"array_fill('{_EVENT}'::bytea, ARRAY[{events}])",
+        "step_runs": "ARRAY[]",
+        "names": "ARRAY[]",
+        "values": "ARRAY[]",
+    }
+    return re.sub(r"%\((\w+)\)[sb]", lambda found: values[found[1]], sql.APPEND)
+
+
+def _filled(statement: str, *values: str) -> str:
+    """The server's statement, with expressions in its parameters' places."""
+    return statement.replace("%s", "{}").format(*values)
+
+
 def _pgbench(url: str, script: str, *, writers: int, seconds: int) -> tuple[float, float]:
     programs = find_programs()
     if programs is None or not (programs / "pgbench").exists():
         raise ProcessFailed("pgbench is not installed; it comes with PostgreSQL's server")
-    command = [programs / "pgbench", "--no-vacuum", f"--client={writers}", f"--time={seconds}", f"--file={script}", url]
+    options = ["--no-vacuum", "--protocol=prepared", f"--client={writers}", f"--time={seconds}", f"--file={script}"]
+    command = [programs / "pgbench", *options, url]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 -- of our own
     if re.search(r"failed transactions: 0 ", told) is None:
         raise ProcessFailed(f"pgbench met failures:\n{told}")

@@ -80,7 +80,10 @@ def _report(trial: Trial) -> None:
     not_taken = [found for found in struck if found.seconds is None or found.seconds > lengths[found.maker]]
     calls = sum(_calls_after_waking(history, blow) for blow in freezes)
     trial.figures |= summary(history) | {"runs_struck": len(struck), "resumed_after_seconds": distribution(seconds)}
-    trial.goal(f"a frozen replica's runs go on elsewhere ({len(not_taken)} of {len(struck)} did not)", not not_taken)
+    trial.goal(
+        f"a frozen replica's runs go on elsewhere ({len(not_taken)} of {len(struck)} did not)",
+        bool(struck) and not not_taken,
+    )
     trial.goal(f"a woken replica calls nothing for runs that were taken over ({calls} calls)", calls == 0)
 
 

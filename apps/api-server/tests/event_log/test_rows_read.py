@@ -19,7 +19,7 @@ from thinkpool_server.testing.postgres_server import PostgresServer
 
 TENANT = Tenant("default")
 ENDED_RUNS = 100_000
-TIMES = 7
+TIMES = 12
 """Often enough for a statement to be prepared, and planned for whatever its values are."""
 
 _NUMBERS: Final = count()
@@ -46,7 +46,7 @@ FILL: Final = (
     """,
     """
     INSERT INTO thinkpool.webhook_deliveries (run_id, target, next_at)
-    SELECT 'run_' || run, 'run', 50000 + run FROM generate_series(1001, 20000) AS run
+    SELECT 'run_' || run, 'run', 50000 + run FROM generate_series(2001, 20000) AS run
     """,
 )
 
@@ -107,13 +107,6 @@ def test_no_ended_run_is_read_to_list_those_that_go_on(crowded_url: str, status:
     assert rows_read(crowded_url, ask) < 100
 
 
-def test_a_page_deep_in_the_list_is_found_at_once(crowded_url: str) -> None:
-    def ask(store: PostgresStore) -> None:
-        assert [run.arrival for run in store.list_runs(TENANT, before=100, status=None, most=2)] == [99, 98]
-
-    assert rows_read(crowded_url, ask) < 100
-
-
 def test_the_queue_s_figures_are_read_without_what_has_ended(crowded_url: str) -> None:
     def ask(store: PostgresStore) -> None:
         assert [run.run_id for run in store.unfinished()] == ["waiting_1", "waiting_2", "waiting_3"]
@@ -124,13 +117,13 @@ def test_the_queue_s_figures_are_read_without_what_has_ended(crowded_url: str) -
 
 def test_the_next_delivery_is_found_at_once(crowded_url: str) -> None:
     def ask(store: PostgresStore) -> None:
-        assert store.next_delivery_at() == 51_001
+        assert store.next_delivery_at() == 52_001
 
     assert rows_read(crowded_url, ask) < 100
 
 
 def test_due_deliveries_are_claimed_without_looking_at_the_rest(crowded_url: str) -> None:
-    claim = DeliveryClaim(now=51_005, until=51_005, most=20)
+    claim = DeliveryClaim(now=52_005, until=52_001, most=20)
 
     def ask(store: PostgresStore) -> None:
         (claimed,) = store.write([lambda to: to.claim_deliveries(claim)])
@@ -141,7 +134,7 @@ def test_due_deliveries_are_claimed_without_looking_at_the_rest(crowded_url: str
 
 def test_what_expires_is_deleted_without_reading_what_stays(crowded_url: str) -> None:
     def ask(store: PostgresStore) -> None:
-        assert len(store.expire(1000, 100)) == 100
+        assert len(store.expire(2000, 100)) == 100
 
     assert rows_read(crowded_url, ask) < 100 * (50 + 5 + 20)
 
@@ -159,7 +152,7 @@ def crowded_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteSto
         )
         connection.executemany(
             "INSERT INTO webhook_deliveries (run_id, target, next_at) VALUES (?, 'run', ?)",
-            ((f"run_{number}", 50_000 + number) for number in range(1001, 20_001)),
+            ((f"run_{number}", 50_000 + number) for number in range(2001, 20_001)),
         )
         connection.execute("COMMIT")
         go_on(store)
@@ -175,7 +168,7 @@ def crowded_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteSto
         (lambda store: [run.arrival for run in store.list_runs(TENANT, before=100, status=None, most=2)], [99, 98]),
         (lambda store: [run.run_id for run in store.unfinished()], ["waiting_1", "waiting_2", "waiting_3"]),
         (lambda store: store.last_arrival(), ENDED_RUNS + 3),
-        (lambda store: store.next_delivery_at(), 51_001),
+        (lambda store: store.next_delivery_at(), 52_001),
     ],
 )
 def test_a_file_is_not_read_through_either(

@@ -1,6 +1,6 @@
 import asyncio
-import time
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import pytest
 from thinkpool_pipeline.outward import CallLimits, DeadlinePassed, RateWindow, UpstreamSettings
@@ -17,6 +17,14 @@ def in_seconds(seconds: float) -> float:
 def most_in_any_second(moments: Sequence[float]) -> int:
     ordered = sorted(moments)
     return max(sum(first <= other < first + 1.0 for other in ordered) for first in ordered)
+
+
+def stamp(url: str, expression: str) -> datetime:
+    """A time by the database's clock, which is the one that counts."""
+    with connect(url, purpose="test") as connection:
+        row = connection.execute(f"SELECT {expression}".encode()).fetchone()
+    assert row is not None
+    return row[0]
 
 
 @pytest.mark.timeout(180)
@@ -57,10 +65,13 @@ async def test_a_second_counts_from_when_a_call_was_sent_in_whichever_replica(mi
             with pytest.raises(DeadlinePassed):
                 async with other.slot(deadline=in_seconds(1.5), total_seconds=1.5):
                     pass
+            before = stamp(migrated_url, "clock_timestamp()")
             sending.sent()
-            sent_at = time.monotonic()
+        await first.shared.flush()
+        free_at = stamp(migrated_url, "max(free_at) FROM thinkpool.call_slots")
+        assert free_at - before >= timedelta(seconds=1)
         async with other.slot(deadline=in_seconds(10), total_seconds=10):
-            assert time.monotonic() - sent_at >= 1.0
+            assert stamp(migrated_url, "clock_timestamp()") >= free_at
 
 
 async def test_one_who_gives_up_or_is_never_sent_costs_the_others_nothing(migrated_url, open_replicas):
