@@ -1,8 +1,9 @@
 """Measures how many commits PostgreSQL takes from many replicas: `python -m benchmarks.commits`.
 
 PostgreSQL's own `pgbench` does what each replica's writer does with a batch of events, again as soon as it is done, by
-the server's own statements: mark the replica's row, append, tell the others, commit. It is measured without notices, with them, and with as many
-listeners as writers, since every replica listens. A commit with a notice waits for the one before it, disk included.
+the server's own statements: mark the replica's row, append, tell the others, commit. It is measured without notices,
+with them, and with as many listeners as writers, since every replica listens. A commit with a notice waits for the one
+before it, disk included.
 """
 
 import argparse

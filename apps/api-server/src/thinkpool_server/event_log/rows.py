@@ -85,7 +85,8 @@ def from_row(row: Sequence[Any]) -> StoredRun:
 def to_unfinished(row: Sequence[Any]) -> UnfinishedRun:
     """The run of `UNFINISHED_COLUMNS`."""
     columns = dict(zip(UNFINISHED_COLUMNS, row, strict=True))
-    return UnfinishedRun(**columns | {"is_foreground": bool(columns["is_foreground"])})
+    columns["is_foreground"] = bool(columns["is_foreground"])
+    return UnfinishedRun(**columns)
 
 
 def _stored(question: Question, echo: JsonObject) -> Question:

@@ -1,4 +1,4 @@
-"""What the scenario of kills takes for shown."""
+"""What the scenarios that strike replicas take for shown."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 from clean_history import clean_history
 
 from chaos.recorder import Recorder
+from chaos.scenarios.freeze import _report as report_freezes
 from chaos.scenarios.kills import judge, report
 from chaos.trial import Trial
 
@@ -37,3 +38,9 @@ def test_a_run_that_went_on_late_or_never_does_not():
     for events in (early, early + late):
         spoilt = replace(history, runs=[replace(state, events=tuple(events))], calls=history.calls[:1])
         assert not judged(spoilt).is_met
+
+
+def test_freezes_that_struck_no_run_show_nothing():
+    trial = Trial(scenario="freeze", seed=1, is_long=True, directory=Path())
+    report_freezes(trial)
+    assert not trial.goals[0].is_met
