@@ -117,6 +117,18 @@ async def test_what_is_not_there_is_a_problem(method: str, path: str, status: in
         assert answer.json()["type"] == f"urn:thinkpool:problem:{code}"
 
 
+async def test_the_methods_that_a_path_has_are_named_to_those_that_it_has_not() -> None:
+    async with served() as http:
+        for path, methods in (
+            ("/v1/research", "POST, GET"),
+            ("/v1/research/run-1", "GET, DELETE"),
+            ("/v1/research/ui-stream", "POST"),
+            ("/v1/responses/resp-1", "GET, DELETE"),
+        ):
+            answer = await http.client.patch(path)
+            assert (answer.status_code, answer.headers["Allow"]) == (405, methods)
+
+
 async def test_what_is_not_there_for_openai_clients_is_their_error_object() -> None:
     async with served() as http:
         answer = await http.client.get("/v1/chat/nothing")

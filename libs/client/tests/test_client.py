@@ -31,6 +31,7 @@ from thinkpool.client import (
 from thinkpool.client.events import event_of
 from thinkpool_pipeline.errors import QueueFull
 from thinkpool_pipeline.events import RunQueued, encode
+from thinkpool_pipeline.values import JsonFormat
 from thinkpool_server.testing.memory_service import MemoryRunService
 from thinkpool_server.testing.scripts import REPORT, begun_run, completed_run, failed_run
 from thinkpool_server.testing.serving import served
@@ -117,6 +118,16 @@ async def test_everything_that_may_be_said_of_a_run_reaches_the_server(opened):
         assert (question.sampling.temperature, question.sampling.stop) == (0.5, ("END",))
         assert (question.sampling.top_p, question.sampling.max_output_tokens, question.sampling.seed) == (0.9, 500, 7)
         assert submission.idempotency_key == "mine"
+
+
+async def test_a_report_is_asked_for_in_json(opened):
+    async with opened() as (client, _proxy, service):
+        await client.research("How high?", model="org/other", response_format={"type": "json_object"})
+        assert service.submissions[0].question.json_format == JsonFormat()
+        form = {"type": "json_schema", "json_schema": {"name": "hill", "schema": {"pattern": "("}}}
+        with pytest.raises(InvalidRequest) as refusal:
+            await client.research("How high?", model="org/other", response_format=form)
+        assert [fault.field for fault in refusal.value.errors] == ["response_format.json_schema.schema"]
 
 
 async def test_runs_are_read_listed_stopped_and_forgotten(opened):

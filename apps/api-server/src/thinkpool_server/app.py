@@ -1,9 +1,10 @@
 """The HTTP application: routes, what surrounds them, and the runtime that they are given when the server starts."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache, partial
+from http import HTTPStatus
 from typing import TypeAlias
 
 from fastapi import FastAPI
@@ -15,7 +16,13 @@ from thinkpool_pipeline.errors import PipelineError
 
 from thinkpool_server.api_description import describe, operation_id
 from thinkpool_server.auth import Authentication, KeyRing
-from thinkpool_server.error_responses import on_bug, on_http_exception, on_pipeline_error, on_validation_error
+from thinkpool_server.error_responses import (
+    on_bug,
+    on_http_exception,
+    on_pipeline_error,
+    on_validation_error,
+    on_wrong_method,
+)
 from thinkpool_server.mcp_server import McpEndpoint
 from thinkpool_server.metrics import Metrics
 from thinkpool_server.protocols import Runtime
@@ -47,7 +54,7 @@ def create_app(settings: Settings, build_runtime: BuildRuntime) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with build_runtime(settings) as runtime:
-            runtime.metrics.close_routes(_templates())
+            runtime.metrics.close_routes(_methods())
             app.state.runtime = runtime
             app.state.mcp = McpEndpoint(runtime)
             async with asyncio.TaskGroup() as group:
@@ -71,6 +78,7 @@ def create_app(settings: Settings, build_runtime: BuildRuntime) -> FastAPI:
     app.add_exception_handler(PipelineError, on_pipeline_error)
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(HTTPStatus.METHOD_NOT_ALLOWED, on_wrong_method(_methods()))
     app.add_exception_handler(Exception, on_bug)
     _surround(app, settings)
     app.openapi = cache(partial(describe, app))
@@ -101,8 +109,14 @@ def _surround(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(RequestContext, current_metrics=current_metrics)
 
 
-def _templates() -> Iterator[str]:
-    return (route.path for router in _ROUTERS for route in router.routes if isinstance(route, Route))
+@cache
+def _methods() -> Mapping[str, Sequence[str]]:
+    """Of each route's path, the methods that it has."""
+    routes = (route for router in _ROUTERS for route in router.routes if isinstance(route, Route))
+    methods: dict[str, list[str]] = {}
+    for route in routes:
+        methods.setdefault(route.path, []).extend(sorted(route.methods or ()))
+    return methods
 
 
 async def _probe_loop_lag(metrics: Metrics) -> None:

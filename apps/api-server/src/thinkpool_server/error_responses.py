@@ -5,7 +5,7 @@ beyond the names of its fields, and nothing internal is told.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -161,6 +161,19 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     """The answer to a request that the framework refused."""
     assert isinstance(error, HTTPException)
     return respond(request.url.path, status_failure(error.status_code, error.headers))
+
+
+def on_wrong_method(methods: Mapping[str, Sequence[str]]) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """The handler of requests whose path is there, but not for their method; `methods` are those of each route's path.
+
+    The framework's own `Allow` names those of one route alone.
+    """
+
+    async def respond_with_methods(request: Request, _error: Exception) -> Response:
+        headers = {"Allow": ", ".join(methods[request.scope["route"].path])}
+        return respond(request.url.path, status_failure(HTTPStatus.METHOD_NOT_ALLOWED, headers))
+
+    return respond_with_methods
 
 
 async def on_bug(request: Request, _error: Exception) -> Response:

@@ -174,38 +174,6 @@ class RequestBudget(_Body):
     """Of work; waiting in the queue is not counted."""
 
 
-class ResearchRequest(_Body):
-    """A question, as `query` or as the last user message of `messages`."""
-
-    query: Text | None = None
-    """The question."""
-    messages: list[RequestMessage] | None = Field(default=None, max_length=MAX_MESSAGES)
-    """A conversation, whose last message of the user is the question."""
-    input_files: list[RequestFile] = Field(default=[], max_length=MAX_INPUT_FILES)
-    """For this run alone to read."""
-    model: str | None = None
-    """One of `GET /v1/models`; left out, the default."""
-    output: Literal["report", "answer"] = "report"
-    """A cited report, or the reasons in short and the answer in a box."""
-    budget: RequestBudget = RequestBudget()
-    """At most the operator's limits, which count for what is left out."""
-    priority: int = Field(default=5, ge=1, le=9)
-    """1 (first) to 9, among the tenant's own runs."""
-    temperature: Temperature | None = None
-    """Passed on to the model, as `top_p`, `seed` and `stop`."""
-    top_p: TopP | None = None
-    max_output_tokens: OutputTokens | None = None
-    """Of one reply of the model."""
-    seed: Seed | None = None
-    stop: StopList | None = None
-    metadata: Metadata | None = None
-    """Up to 16 strings of your own, given back with the run."""
-    stream: bool = False
-    """Whether the answer is the event stream, as with `Accept: text/event-stream`."""
-    webhook_url: WebhookUrl | None = None
-    """Who is told of the run's end."""
-
-
 class JsonSchemaFormat(BaseModel):
     """OpenAI's `json_schema`: a form that answers are to fit.
 
@@ -230,6 +198,40 @@ class ResponseFormat(BaseModel):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchemaFormat | None = None
     """With the type `json_schema`."""
+
+
+class ResearchRequest(_Body):
+    """A question, as `query` or as the last user message of `messages`."""
+
+    query: Text | None = None
+    """The question."""
+    messages: list[RequestMessage] | None = Field(default=None, max_length=MAX_MESSAGES)
+    """A conversation, whose last message of the user is the question."""
+    input_files: list[RequestFile] = Field(default=[], max_length=MAX_INPUT_FILES)
+    """For this run alone to read."""
+    model: str | None = None
+    """One of `GET /v1/models`; left out, the default."""
+    output: Literal["report", "answer"] = "report"
+    """A cited report, or the reasons in short and the answer in a box."""
+    response_format: ResponseFormat | None = None
+    """With the type `json_object` or `json_schema` the report is JSON and nothing else."""
+    budget: RequestBudget = RequestBudget()
+    """At most the operator's limits, which count for what is left out."""
+    priority: int = Field(default=5, ge=1, le=9)
+    """1 (first) to 9, among the tenant's own runs."""
+    temperature: Temperature | None = None
+    """Passed on to the model, as `top_p`, `seed` and `stop`."""
+    top_p: TopP | None = None
+    max_output_tokens: OutputTokens | None = None
+    """Of one reply of the model."""
+    seed: Seed | None = None
+    stop: StopList | None = None
+    metadata: Metadata | None = None
+    """Up to 16 strings of your own, given back with the run."""
+    stream: bool = False
+    """Whether the answer is the event stream, as with `Accept: text/event-stream`."""
+    webhook_url: WebhookUrl | None = None
+    """Who is told of the run's end."""
 
 
 class StreamOptions(BaseModel):

@@ -84,6 +84,7 @@ def research_submission(body: ResearchRequest, asker: Asker) -> Submission:
                 stop=tuple(body.stop or ()),
             ),
             output=body.output,
+            json_format=_asked_format(body, asker),
             files=input_files(body.input_files, body.messages or (), max_bytes=asker.max_input_file_bytes),
         ),
         priority=body.priority,
@@ -125,7 +126,7 @@ def chat_submission(body: ChatRequest, asker: Asker) -> Submission:
                 stop=tuple(body.stop or ()),
             ),
             output=body.output,
-            json_format=_chat_format(body, asker),
+            json_format=_asked_format(body, asker),
             files=input_files((), body.messages, max_bytes=asker.max_input_file_bytes),
         ),
         origin="chat",
@@ -167,7 +168,7 @@ def json_format(field: str, form: JsonFormat, model: str) -> JsonFormat:
     return form
 
 
-def _chat_format(body: ChatRequest, asker: Asker) -> JsonFormat | None:
+def _asked_format(body: ChatRequest | ResearchRequest, asker: Asker) -> JsonFormat | None:
     asked = body.response_format
     if asked is None or asked.type == "text":
         return None

@@ -393,6 +393,8 @@ BODIES: Sequence[bytes] = (
     b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":"ECHO"}',
     b'[{"jsonrpc":"2.0","id":1,"method":"ECHO"}]',
     b'{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":"\\ud800ECHO"}}',
+    b'{"jsonrpc":"2.0","id":1,"method":"tools/list","error":{"code":false,"message":"ECHO"}}',
+    b'{"jsonrpc":"2.0","id":1,"method":"tools/list","result":"ECHO"}',
     b"\xff\xfe\x00ECHO",
     b"1e999999",
     b"9" * 5_000,

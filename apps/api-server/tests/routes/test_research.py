@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 from thinkpool_pipeline.errors import QueueFull, ShuttingDown
 from thinkpool_pipeline.events import ReportDelta, RunCancelled, RunQueued, StoredEvent
-from thinkpool_pipeline.values import InputFile, RunId
+from thinkpool_pipeline.values import InputFile, JsonFormat, RunId
 from thinkpool_server.errors import StoreUnavailable
 from thinkpool_server.schemas import RequestFile, RequestMessage
 from thinkpool_server.testing.event_source import parsed, received
@@ -18,6 +18,7 @@ from thinkpool_server.testing.serving import Served, served
 
 SSE = {"Accept": "text/event-stream"}
 RUN = RunId("run-0001")
+FORM = {"type": "json_schema", "json_schema": {"name": "hill", "schema": {"type": "object"}}}
 
 
 async def started(http: Served, **body: object) -> httpx.Response:
@@ -49,6 +50,7 @@ async def test_what_is_asked_for_reaches_the_service() -> None:
             seed=-4,
             stop=["END"],
             metadata={"case": "7"},
+            response_format=FORM,
         )
         (submission,) = http.service.submissions
     question = submission.question
@@ -57,6 +59,7 @@ async def test_what_is_asked_for_reaches_the_service() -> None:
     sampling = question.sampling
     assert (sampling.temperature, sampling.top_p, sampling.max_output_tokens) == (0, 0.5, 77)
     assert (sampling.seed, sampling.stop) == (-4, ("END",))
+    assert question.json_format == JsonFormat(schema={"type": "object"}, name="hill")
     assert (submission.priority, submission.metadata, submission.origin) == (2, {"case": "7"}, "research")
     assert (submission.tenant, submission.is_foreground, submission.idempotency_key) == ("default", False, None)
 
@@ -364,6 +367,10 @@ async def test_a_refused_question_says_when_to_come_back(refusal: Exception, sta
         ({"query": "a", "budget": {"max_tool_calls": True}}, "budget.max_tool_calls"),
         ({"query": "a", "temperature": 2.1}, "temperature"),
         ({"query": "a", "seed": 10**30}, "seed"),
+        ({"query": "a", "response_format": {"type": "xml"}}, "response_format.type"),
+        ({"query": "a", "response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        ({"query": "a", "output": "answer", "response_format": {"type": "json_object"}}, "response_format"),
+        ({"query": "a", "response_format": FORM}, "response_format.json_schema.schema"),
         ({"query": "a", "stop": ["a", "b", "c", "d", "e"]}, "stop"),
         ({"query": "a", "metadata": {"k": 1}}, "metadata.k"),
         ({"query": "a", "metadata": {str(n): "x" for n in range(17)}}, "metadata"),

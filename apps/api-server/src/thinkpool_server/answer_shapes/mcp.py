@@ -22,7 +22,7 @@ class JsonRpcMessage(TypedDict):
     """Of a request and of its answer; null where it is not known."""
     method: NotRequired[str]
     """Of a request or a notification."""
-    params: NotRequired[dict[str, JsonValue]]
+    params: NotRequired[dict[str, JsonValue] | None]
     result: NotRequired[dict[str, JsonValue]]
     """Of an answer."""
     error: NotRequired[JsonRpcError]

@@ -54,9 +54,9 @@ REQUEST_HEADERS: Mapping[str, JsonObject] = {
     MCP_SESSION: _header("What the answer to `initialize` named the session.", "0f5b6d8c"),
     MCP_VERSION: _header("The version of MCP that the client speaks.", "2025-11-25"),
     REQUEST_ID: _header(
-        "A name for the request, given back and written into the log; one of another form is replaced.",
+        "A name for the request, given back and written into the log. One that is not 1 to 128 letters, digits, `.`, "
+        "`_` and `-` is replaced.",
         "7f3a9c",
-        pattern="^[A-Za-z0-9._-]{1,128}$",
     ),
 }
 """What requests may have. `Accept`, `Content-Type` and `Authorization` are said elsewhere, as OpenAPI wants it."""

@@ -48,6 +48,7 @@ ROUTES: Mapping[str, RouteDescription] = {
                 "budget": {"max_turns": 5},
                 "metadata": {"order": "7"},
             },
+            "an answer in JSON": {"query": QUESTION, "response_format": {"type": "json_object"}},
             "a question about a file": {
                 "query": "What does it say of the sky?",
                 "input_files": [{"filename": "sky.md", "text": "The sky is blue."}],

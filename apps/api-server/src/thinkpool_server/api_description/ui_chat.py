@@ -42,7 +42,7 @@ run goes on when the client leaves, so that it can be resumed.""",
     ),
     "GET /v1/research/ui-stream/{chat_id}/stream": RouteDescription(
         answers=(_STREAM, Answer(status=204, meaning="Nothing goes on in the chat.")),
-        refusals=(503,),
+        refusals=(404, 503),
         more="It is what `useChat` asks to resume a stream.",
     ),
     "POST /v1/research/ui-stream/{chat_id}/stop": RouteDescription(

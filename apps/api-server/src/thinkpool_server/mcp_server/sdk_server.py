@@ -24,9 +24,10 @@ from mcp_types import (
     jsonrpc_message_adapter,
 )
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from starlette.types import Receive, Scope, Send
 
+from thinkpool_server.answer_shapes.mcp import JsonRpcMessage
 from thinkpool_server.mcp_server.endpoint import CALLER_KEY, MAX_MESSAGE_BYTES
 from thinkpool_server.mcp_server.tools import TOOLS, Caller, McpTools, ToolAnswer
 from thinkpool_server.projections.mcp import ProgressNote
@@ -38,6 +39,8 @@ INSTRUCTIONS = (
 )
 
 _log = structlog.stdlib.get_logger("thinkpool.mcp")
+
+_SHAPE = TypeAdapter(JsonRpcMessage)
 
 _Context: TypeAlias = ServerRequestContext[Any]
 
@@ -111,8 +114,9 @@ class HttpServer:
 
     @staticmethod
     def is_message(value: Any) -> bool:
-        """Whether it is one JSON-RPC message."""
+        """Whether it is one JSON-RPC message, each of its fields as the API's description has it."""
         try:
+            _SHAPE.validate_python(value, strict=True)
             message = jsonrpc_message_adapter.validate_python(value, by_name=False)
         except ValidationError:
             return False

@@ -7,8 +7,9 @@ import re
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
+from thinkpool_pipeline.errors import UnknownRun
 
 from thinkpool_server.active_runs import active_runs
 from thinkpool_server.projections.ui_messages import HEADERS, UiMessageStream
@@ -27,7 +28,16 @@ from thinkpool_server.runs import RunRecord, Tenant
 
 router = APIRouter(prefix="/v1/research", tags=["ui"])
 
-ChatId = Annotated[str, id_in_path("The chat, by the id that its client made.", "chat-1", CHAT_ID)]
+
+async def _checked_chat_id(
+    chat_id: Annotated[str, id_in_path("The chat, by the id that its client made.", "chat-1", CHAT_ID)],
+) -> str:
+    if not re.fullmatch(CHAT_ID, chat_id):
+        raise UnknownRun
+    return chat_id
+
+
+ChatId = Annotated[str, Depends(_checked_chat_id)]
 
 
 @router.post("/ui-stream")
@@ -70,8 +80,6 @@ def _stream(runtime: Runtime, record: RunRecord) -> Response:
 
 async def _active(runtime: Runtime, tenant: Tenant, chat_id: str) -> AsyncIterator[RunRecord]:
     """The chat's runs that have not ended; one may come twice."""
-    if not re.fullmatch(CHAT_ID, chat_id):
-        return
     async for record in active_runs(runtime.service, tenant):
         if record.origin == "ui_chat" and record.metadata.get(CHAT_KEY) == chat_id:
             yield record

@@ -194,6 +194,8 @@ class ResearchOptions(TypedDict, total=False):
     model: str
     output: Literal["report", "answer"]
     """A cited report, or the reasons in short and the answer in a box."""
+    response_format: Mapping[str, Any]
+    """As OpenAI has it: `{"type": "json_object"}` or, with `json_schema`, a schema. The report is then JSON."""
     budget: Budget
     priority: int
     """1 (first) to 9, among one's own runs."""
