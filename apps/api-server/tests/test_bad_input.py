@@ -346,6 +346,19 @@ def templates(content: Any) -> list[bytes]:
     return sorted({json.dumps(body).encode().replace(f'"{PLACE}"'.encode(), b"%s") for body in marked})
 
 
+def oddities(content: Any) -> Iterator[bytes]:
+    """Bodies that are odd as a whole, made of one that the route takes."""
+    (example, *_) = [example["value"] for example in content["examples"].values()]
+    body = json.dumps(example).encode()
+    yield b"\xef\xbb\xbf" + body
+    yield body + b"\x00canary"
+    yield body.decode().encode("utf-16")
+    for name in example:
+        yield b'{"%b": "canary\\ud800", %b' % (name.encode(), body[1:])
+    for name in (rb"<b>canary</b>", rb"canary\ud800", rb"canary\r\nX-Injected: 1", b"canary" * 100, rb"canary\u0000"):
+        yield b'{"%b": 1, %b' % (name, body[1:])
+
+
 def concrete(path: str, operation: Any) -> str:
     for parameter in map(resolved, operation["parameters"]):
         if parameter["in"] == "path":
@@ -374,6 +387,8 @@ async def test_no_value_breaks_a_route_wherever_it_stands(method: str, path: str
             for template in templates(content):
                 for text in TEXTS:
                     await sent(http, method, target, AS_JSON, template.replace(b"%s", text))
+            for body in oddities(content):
+                await sent(http, method, target, AS_JSON, body)
         for parameter in map(resolved, operation["parameters"]):
             name = parameter["name"]
             for value in ODD_VALUES:
@@ -395,3 +410,33 @@ async def test_no_body_breaks_a_route_that_may_want_none(method: str, path: str,
                 await http.client.post("/v1/research", json={"query": "a"})
                 headers = {b"Content-Type": content_type.encode()}
                 await sent(http, method, concrete(path, operation).encode(), headers, body)
+
+
+RAW_REQUESTS = [
+    b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}a",
+    b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    b"Transfer-Encoding: chunked\r\n\r\ncanary\r\n",
+    b"Content-Length: -1\r\n\r\n",
+    b"Content-Length: 99999999999999999999999\r\n\r\n",
+    b"X-Request-Id: canary\rX-Injected: 1\r\n\r\n",
+    b"X-Request-Id: canary\x00\r\n\r\n",
+    b"X canary: 1\r\n\r\n",
+    b"X-Long: " + b"canary" * 20_000 + b"\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+]
+
+
+async def test_what_is_no_http_is_refused_on_every_route() -> None:
+    async with asyncio.timeout(30), served() as http:
+        host, port = http.url.removeprefix("http://").split(":")
+        for request in RAW_REQUESTS:
+            for method, path, operation in (case.values for case in OPERATIONS):
+                reader, writer = await asyncio.open_connection(host, int(port))
+                line = f"{method} {concrete(str(path), operation)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                writer.write(line.encode() + request)
+                answer = await reader.read()
+                assert answer[9:10] == b"4", (method, path, request[:60], answer)
+                assert b"canary" not in answer
+                assert b"x-injected" not in answer.lower()
+                writer.close()
+                await writer.wait_closed()
