@@ -421,7 +421,7 @@ DEFECTS = (
         row=20,
         what="what is not done is taken and ignored",
         tests=(f"{SERVER_TESTS}/routes/test_chat.py::test_what_is_not_done_is_refused_by_name",),
-        fault=Fault(f"{SERVER}/submissions.py", "    _refuse_unsupported(body)\n", ""),
+        fault=Fault(f"{SERVER}/submissions.py", "    refuse_unsupported(body, CHAT_UNSUPPORTED)\n", ""),
     ),
     Defect(
         row=21,

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from typing_extensions import TypedDict
 
 from thinkpool_server.effort import Effort
+from thinkpool_server.unsupported_fields import CHAT_UNSUPPORTED, described
 
 MAX_MESSAGES = 1_000
 """Messages of one request."""
@@ -250,7 +251,12 @@ class ChatRequest(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="allow", frozen=True, allow_inf_nan=False, strict=True, use_attribute_docstrings=True
+        extra="allow",
+        frozen=True,
+        allow_inf_nan=False,
+        strict=True,
+        use_attribute_docstrings=True,
+        json_schema_extra=described(CHAT_UNSUPPORTED),
     )
 
     messages: list[RequestMessage] = Field(max_length=MAX_MESSAGES)

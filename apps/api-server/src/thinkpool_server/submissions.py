@@ -1,7 +1,6 @@
 """What a request body means: the run it asks for, or the field that cannot be had. No I/O."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from thinkpool_pipeline.json_answers import SchemaRefused, check_schema
@@ -12,30 +11,11 @@ from thinkpool_server.errors import InputTooLarge, InvalidField, UnknownModel, U
 from thinkpool_server.input_files import input_files
 from thinkpool_server.runs import Sending, Submission, Tenant
 from thinkpool_server.schemas import ChatRequest, RequestBudget, RequestMessage, ResearchRequest
+from thinkpool_server.unsupported_fields import CHAT_UNSUPPORTED, refuse_unsupported
 from thinkpool_server.webhook_rules import WebhookRules
 
 BUILTIN_MODEL = "builtin"
 """The researcher that is no language model."""
-
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
-_HARMLESS: Mapping[str, tuple[object, ...]] = {
-    "frequency_penalty": (0, 0.0),
-    "function_call": ("none", "auto"),
-    "functions": ([],),
-    "logit_bias": ({},),
-    "logprobs": (False,),
-    "modalities": (["text"],),
-    "parallel_tool_calls": (True, False),
-    "presence_penalty": (0, 0.0),
-    "service_tier": ("auto", "default"),
-    "store": (False,),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-    "verbosity": ("medium",),
-    "web_search_options": ({},),
-}
-"""Fields of OpenAI's that change nothing here, with the values of which that is true."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +82,7 @@ def chat_submission(body: ChatRequest, asker: Asker) -> Submission:
         InvalidField: a field's value cannot be had, or the field itself.
 
     """
-    _refuse_unsupported(body)
+    refuse_unsupported(body, CHAT_UNSUPPORTED)
     if body.max_tokens is not None and body.max_completion_tokens not in (None, body.max_tokens):
         raise InvalidField("max_tokens", "Give either max_tokens or max_completion_tokens.")
     messages = conversation(body.messages)
@@ -183,13 +163,6 @@ def _asked_format(body: ChatRequest | ResearchRequest, asker: Asker) -> JsonForm
         schema=given.schema_, name=given.name, description=given.description or "", is_strict=bool(given.strict)
     )
     return json_format("response_format.json_schema.schema", form, body.model or asker.model_names[0])
-
-
-def _refuse_unsupported(body: ChatRequest) -> None:
-    for name, value in (body.model_extra or {}).items():
-        if value is not None and value not in _HARMLESS.get(name, ()):
-            shown = name if _PLAIN_NAME.fullmatch(name) else "?"
-            raise UnsupportedField(shown, f"The field {shown} is not supported by this server with this value.")
 
 
 def conversation(messages: Sequence[RequestMessage], place: str = "messages") -> tuple[Message, ...]:

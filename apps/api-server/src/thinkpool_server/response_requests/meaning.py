@@ -1,14 +1,12 @@
 """What a request for a response means: the run it asks for, or the field that cannot be had. No I/O."""
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 from thinkpool_pipeline.values import Budget, JsonFormat, JsonObject, Message, Question, Sampling
 
 from thinkpool_server.effort import budget_for
-from thinkpool_server.errors import InvalidField, UnsupportedField
+from thinkpool_server.errors import InvalidField
 from thinkpool_server.input_files import input_files
 from thinkpool_server.response_requests.included import included
 from thinkpool_server.response_requests.schemas import ResponseRequest
@@ -23,15 +21,7 @@ from thinkpool_server.submissions import (
     conversation,
     json_format,
 )
-
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
-_HARMLESS: Mapping[str, tuple[object, ...]] = {
-    "prompt_cache_retention": ("in_memory", "in-memory", "24h"),
-    "service_tier": ("auto", "default"),
-    "top_logprobs": (0,),
-}
-"""Fields of OpenAI's that change nothing here, with the values of which that is true."""
+from thinkpool_server.unsupported_fields import RESPONSES_UNSUPPORTED, refuse_unsupported
 
 _LEFT_OUT = RequestMessage(role="assistant")
 """Stands for an item that is left out, so that those behind it keep their places in what is said of them."""
@@ -61,7 +51,8 @@ def response_submission(
         InvalidField: a field's value cannot be had, or the field itself.
 
     """
-    _refuse_unsupported(body)
+    refuse_unsupported(body, RESPONSES_UNSUPPORTED)
+    _refuse_what_does_not_go_together(body)
     given = [_LEFT_OUT if item is None else item for item in body.input]
     said = conversation(given, "input")
     instructions = (Message(role="system", content=body.instructions),) if body.instructions else ()
@@ -135,11 +126,7 @@ def _echo(body: ResponseRequest) -> JsonObject:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def _refuse_unsupported(body: ResponseRequest) -> None:
-    for name, value in (body.model_extra or {}).items():
-        if value is not None and value not in _HARMLESS.get(name, ()):
-            shown = name if _PLAIN_NAME.fullmatch(name) else "?"
-            raise UnsupportedField(shown, f"The field {shown} is not supported by this server with this value.")
+def _refuse_what_does_not_go_together(body: ResponseRequest) -> None:
     if body.background and body.store is False:
         raise InvalidField("background", "A response in the background must be stored.")
     if body.webhook_url is not None and body.store is False:

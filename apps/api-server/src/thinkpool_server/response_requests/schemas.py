@@ -19,6 +19,7 @@ from thinkpool_server.schemas import (
     TopP,
     WebhookUrl,
 )
+from thinkpool_server.unsupported_fields import RESPONSES_UNSUPPORTED, described
 
 EarlierOutput: TypeAlias = Literal[
     "reasoning",
@@ -212,7 +213,12 @@ class ResponseRequest(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="allow", frozen=True, allow_inf_nan=False, strict=True, use_attribute_docstrings=True
+        extra="allow",
+        frozen=True,
+        allow_inf_nan=False,
+        strict=True,
+        use_attribute_docstrings=True,
+        json_schema_extra=described(RESPONSES_UNSUPPORTED),
     )
 
     input: Annotated[
