@@ -64,7 +64,7 @@ _BODIES = (json_body(ChatCompletion, _COMPLETION), stream_body(_MESSAGE, _STREAM
 _BODIES_WITH_BLOCKS = (json_body(ChatCompletion, _COMPLETION), stream_body(_MESSAGE, _BLOCKS))
 _ASKED: JsonObject = {"model": "builtin", "messages": [{"role": "user", "content": QUESTION}]}
 _REFUSALS = (404, 409, 424, 429, 503)
-_READING_REFUSALS = (404, 410, 424, 503)
+_READING_REFUSALS = (422, 404, 410, 424, 503)
 
 ROUTES: Mapping[str, RouteDescription] = {
     "POST /v1/chat/completions": RouteDescription(
