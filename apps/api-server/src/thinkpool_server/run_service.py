@@ -29,6 +29,7 @@ from thinkpool_server.event_log.store import Creation, Crowd, StoredRun, Unfinis
 from thinkpool_server.runs import RunPage, RunRecord, RunStatus, Sending, Submission, Tenant, file_facts
 from thinkpool_server.service_statistics import ServiceStatistics
 from thinkpool_server.supervisor import CancelledBy, Supervisor
+from thinkpool_server.turn_queue import TurnQueue
 
 CANCEL_WAIT_SECONDS = 1.0
 """How long a cancel waits for the run's end event before it answers."""
@@ -65,7 +66,7 @@ class EventLogRunService:
         self._admission = admission
         self._disconnect_grace_seconds = disconnect_grace_seconds
         self._has_others = has_others
-        self._accepted: asyncio.Queue[tuple[Ticket, PendingCreation, bool]] = asyncio.Queue()
+        self._accepted: TurnQueue[Tenant, tuple[Ticket, PendingCreation, bool]] = TurnQueue()
         self._creating: dict[RunId, PendingCreation] = {}
         self._deserted: dict[RunId, float] = {}
         self._read_here: set[RunId] = set()
@@ -112,7 +113,7 @@ class EventLogRunService:
             unless_begun_since=time.time() - RETRY_SECONDS if _is_retry(submission) else None,
         )
         self._creating[run_id] = creating
-        self._accepted.put_nowait((ticket, creating, submission.is_foreground))
+        self._accepted.put(submission.tenant, (ticket, creating, submission.is_foreground))
         try:
             creation = await creating
         finally:  # the grace begins when the client can begin to read, or has left
@@ -205,7 +206,7 @@ class EventLogRunService:
             await asyncio.sleep(0)
 
     async def feed(self) -> None:
-        """Hands accepted runs to the engine, in order, until cancelled."""
+        """Hands accepted runs to the engine, in each tenant's order, until cancelled."""
         while True:
             ticket, creating, is_foreground = await self._accepted.get()
             try:
