@@ -2,16 +2,18 @@
 # Dependencies before source: a change of the source reuses the layer that took long.
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /build
-RUN python -m venv /opt/thinkpool
-ENV PATH=/opt/thinkpool/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY requirements.lock ./
-RUN pip install --require-hashes --requirement requirements.lock
+RUN python -m venv /opt/thinkpool && python -m venv /opt/build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+COPY requirements.lock requirements-build.lock ./
+RUN /opt/thinkpool/bin/pip install --require-hashes --requirement requirements.lock \
+    && /opt/build/bin/pip install --require-hashes --requirement requirements-build.lock
 COPY docs docs
 COPY libs/client libs/client
 COPY libs/pipeline libs/pipeline
 COPY apps/api-server apps/api-server
-RUN pip wheel --no-deps --wheel-dir /wheels ./libs/client ./libs/pipeline ./apps/api-server \
-    && pip install --no-deps --no-index /wheels/*.whl
+RUN /opt/build/bin/pip wheel --no-build-isolation --no-deps --wheel-dir /wheels \
+        ./libs/client ./libs/pipeline ./apps/api-server \
+    && /opt/thinkpool/bin/pip install --no-deps --no-index /wheels/*.whl
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/thinkpool thinkpool \

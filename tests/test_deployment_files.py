@@ -16,6 +16,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from thinkpool_server.cli.serving import KEEP_ALIVE_SECONDS
+from thinkpool_server.postgres.sizes import CONNECTIONS_PER_REPLICA
 from thinkpool_server.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -26,13 +27,25 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 NGINX = (ROOT / "nginx" / "nginx.conf").read_text()
 UPSTREAMS = {name: (ROOT / "nginx" / name).read_text() for name in ("upstream.conf", "upstream-dns.conf")}
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
-LOCK = (ROOT / "requirements.lock").read_text()
+LOCKS = {name: (ROOT / name).read_text() for name in ("requirements.lock", "requirements-build.lock")}
 MEMBERS = ["apps/api-server/pyproject.toml", "libs/client/pyproject.toml", "libs/pipeline/pyproject.toml"]
 
 TOP_KEYS = {"name", "services", "networks", "volumes", "x-contained"}
 SERVICE_KEYS = {
-    *("build", "cap_drop", "command", "depends_on", "deploy", "env_file", "environment", "expose", "healthcheck"),
-    *("image", "init", "logging", "networks", "ports", "profiles", "read_only", "restart", "security_opt", "shm_size"),
+    *("build", "cap_drop", "command", "depends_on", "deploy", "env_file", "environment", "expose", "extra_hosts"),
+    *(
+        "healthcheck",
+        "image",
+        "init",
+        "logging",
+        "networks",
+        "ports",
+        "profiles",
+        "read_only",
+        "restart",
+        "security_opt",
+        "shm_size",
+    ),
     *("stop_grace_period", "sysctls", "tmpfs", "ulimits", "user", "volumes"),
 }
 """The keys of the Compose Specification that the file uses. Source: https://github.com/compose-spec/compose-spec"""
@@ -42,6 +55,8 @@ POSTGRES_VARIABLES = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}
 """What the image reads. Source: https://hub.docker.com/_/postgres"""
 GRAFANA_SECTIONS = {"auth", "auth.anonymous", "auth.basic", "security", "dashboards", "analytics", "plugins", "log"}
 """`GF_SECTION_KEY` sets a key of grafana.ini. Source: Grafana's conf/defaults.ini"""
+RESERVED_CONNECTIONS = 3
+"""What PostgreSQL keeps for superusers. Source: its documentation of superuser_reserved_connections"""
 NOT_ROOT_BY_ITSELF = {"prom/prometheus": "nobody", "grafana/grafana": "472"}
 """Images whose own user is not root."""
 
@@ -57,7 +72,7 @@ def test_compose_has_only_keys_that_exist():
     for name, service in SERVICES.items():
         assert set(service) <= SERVICE_KEYS, name
         assert set(service["healthcheck"]) <= HEALTHCHECK_KEYS, name
-        assert set(service["deploy"]) == {"resources"}
+        assert set(service["deploy"]) == {"resources"} | ({"replicas"} if name == "api-server" else set())
         assert set(service["deploy"]["resources"]["limits"]) <= {"memory", "cpus", "pids"}, name
 
 
@@ -114,10 +129,27 @@ def test_compose_client_asks_for_the_password(compose):
 def test_variables_that_compose_wants_are_wanted_loudly_and_told_of():
     text = (ROOT / "docker-compose.yml").read_text()
     wanted = re.findall(r"\$\{(\w+)([^}]*)\}", text)
-    assert {name for name, _ in wanted} == {"POSTGRES_PASSWORD"}
+    assert {name for name, _ in wanted} == {"POSTGRES_PASSWORD", "REPLICAS"}
     for name, rest in wanted:
-        assert rest.startswith(":?should be set in .env")
+        assert rest.startswith(":?should be set in .env") or (name, rest) == ("REPLICAS", ":-3")
         assert name in OPERATIONS
+
+
+def test_alert_for_missing_replicas_counts_as_many_as_compose_starts():
+    (rule,) = re.findall(r"- alert: FewerReplicas\n +expr: (.+)\n", (ROOT / "monitoring" / "alerts.yml").read_text())
+    assert SERVER["deploy"]["replicas"] == "${REPLICAS:-" + rule.rpartition(" < ")[2] + "}"
+
+
+def test_postgres_has_connections_for_the_replicas_that_the_page_promises():
+    (allowed,) = re.findall(r"max_connections=(\d+)", " ".join(SERVICES["postgres"]["command"]))
+    room = (int(allowed) - RESERVED_CONNECTIONS) // CONNECTIONS_PER_REPLICA
+    assert f"takes {allowed} connections, which is enough for {room} replicas" in OPERATIONS
+    assert f"opens up to {CONNECTIONS_PER_REPLICA} connections" in (ROOT / "docs" / "replicas.md").read_text()
+
+
+def test_postgres_is_healthy_only_when_replicas_can_reach_it():
+    check = SERVICES["postgres"]["healthcheck"]["test"]
+    assert check[check.index("-h") + 1] == "127.0.0.1"
 
 
 def test_compose_sets_only_settings_that_exist():
@@ -168,7 +200,7 @@ def test_container_is_restarted_watched_and_bounded(name):
     service = SERVICES[name]
     assert service["restart"] == "unless-stopped"
     assert service["healthcheck"]["test"][0] == "CMD"
-    assert {"memory", "pids"} <= set(service["deploy"]["resources"]["limits"])
+    assert {"memory", "cpus", "pids"} == set(service["deploy"]["resources"]["limits"])
     assert "max-size" in service["logging"]["options"]
 
 
@@ -239,10 +271,20 @@ def test_nginx_passes_to_the_composed_service():
     assert SERVICES["nginx"]["volumes"] == [
         "./nginx/nginx.conf:/etc/nginx/nginx.conf:ro",
         "./nginx/upstream-dns.conf:/etc/nginx/upstream.conf:ro",
+        "./nginx/listen-everywhere.conf:/etc/nginx/listen.conf:ro",
     ]
     (port,) = SERVICES["nginx"]["ports"]
-    assert f"listen {port.rpartition(':')[2]};" in NGINX
+    assert f"\nlisten {port.rpartition(':')[2]};\n" in (ROOT / "nginx" / "listen-everywhere.conf").read_text()
+    command = SERVICES["nginx"]["command"]
+    assert command[command.index("-c") + 1] == "/etc/nginx/nginx.conf"
+    assert command[command.index("-p") + 1] in SERVICES["nginx"]["tmpfs"]
     assert tuple(map(int, re.findall(r"\d+", SERVICES["nginx"]["image"])[:2])) >= (1, 28)
+
+
+def test_nginx_outside_a_container_listens_on_this_machine_only():
+    assert re.findall(r"(?m)^ *(listen .*|include .*);", NGINX) == ["include upstream.conf", "include listen.conf"]
+    listening = re.findall(r"(?m)^(\w.*)", (ROOT / "nginx" / "listen.conf").read_text())
+    assert listening == ["listen 127.0.0.1:8080;"]
 
 
 def test_both_lists_of_replicas_treat_them_alike():
@@ -268,7 +310,8 @@ def test_nginx_allows_the_body_that_the_server_allows():
 
 def test_image_copies_only_what_exists_and_what_the_build_is_given():
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    sources = [line.split()[1] for line in DOCKERFILE.splitlines() if line.startswith("COPY ") and "--from" not in line]
+    copied = [line.split()[1:-1] for line in DOCKERFILE.splitlines() if line.startswith("COPY ")]
+    sources = [source for line in copied if not line[0].startswith("--from") for source in line]
     assert sources
     for source in sources:
         assert (ROOT / source).exists()
@@ -276,7 +319,22 @@ def test_image_copies_only_what_exists_and_what_the_build_is_given():
 
 
 def test_image_installs_by_hash():
-    assert "--require-hashes --requirement requirements.lock" in DOCKERFILE
+    for lock in LOCKS:
+        assert f"--require-hashes --requirement {lock}" in DOCKERFILE
+    installed = re.findall(r"pip (?:install|wheel) (.*?)(?: \\|$)", DOCKERFILE, re.MULTILINE)
+    assert len(installed) == len(LOCKS) + 2
+    for options in installed:
+        assert "--require-hashes" in options or "--no-deps" in options
+    (built,) = [options for options in installed if "./apps/api-server" in options]
+    assert "--no-build-isolation" in built
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_what_builds_the_packages_is_locked(member):
+    system = tomllib.loads((ROOT / member).read_text())["build-system"]
+    locked = dict(re.findall(r"^([\w.-]+)==(\S+)", LOCKS["requirements-build.lock"], re.MULTILINE))
+    for requirement in map(Requirement, system["requires"]):
+        assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)])
 
 
 def test_image_builds_on_a_python_that_the_packages_take():
@@ -286,9 +344,11 @@ def test_image_builds_on_a_python_that_the_packages_take():
         assert Requirement(f"python{project['requires-python']}").specifier.contains(version)
 
 
-def test_lock_names_no_host_and_gives_every_package_a_hash():
-    assert not re.search(r"://|^-|@ ", LOCK, re.MULTILINE)
-    packages = re.split(r"\n(?=[^\s#])", LOCK.strip())[1:]
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-build.lock"])
+def test_lock_names_no_host_and_gives_every_package_a_hash(lock):
+    text = LOCKS[lock]
+    assert not re.search(r"://|^-|@ ", text, re.MULTILINE)
+    packages = re.split(r"\n(?=[^\s#])", text.strip())[1:]
     assert packages
     assert [package.split()[0] for package in packages if "--hash=sha256:" not in package] == []
 
@@ -296,7 +356,7 @@ def test_lock_names_no_host_and_gives_every_package_a_hash():
 @pytest.mark.parametrize("member", MEMBERS)
 def test_lock_has_every_dependency_in_a_version_that_is_asked_for(member):
     locked = {
-        canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+)", LOCK, re.MULTILINE)
+        canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+)", LOCKS["requirements.lock"], re.MULTILINE)
     }
     asked = [Requirement(text) for text in tomllib.loads((ROOT / member).read_text())["project"]["dependencies"]]
     foreign = [requirement for requirement in asked if not requirement.name.startswith("thinkpool-")]

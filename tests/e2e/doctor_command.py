@@ -83,12 +83,13 @@ class Doctor:
             "doctor",
             *options,
             cwd=self.directory,
-            env=_inherited() | environment,
+            env=inherited() | environment,
             stdout=stdout,
             stderr=asyncio.subprocess.PIPE,
         )
 
 
-def _inherited() -> Mapping[str, str]:
+def inherited() -> Mapping[str, str]:
+    """What every process needs of this one's environment."""
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME") or "COV" in name}
     return kept | {"LANG": "C.UTF-8"}

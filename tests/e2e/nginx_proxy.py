@@ -4,7 +4,7 @@
         ...                                         # proxy.url is what clients ask
         await proxy.reload(["127.0.0.1:8002"])      # from its return on, new requests go there; open streams go on
 
-Only what belongs to a machine is changed in the configuration: ports, folders and the list of replicas. Keyword
+Only what belongs to a machine is changed in the configuration: the port and the list of replicas. Keyword
 arguments give directives other values, wherever the directive stands:
 `limit_req_zone="$limited_client zone=requests:1m rate=5r/s"`. `needs_nginx` skips a test where there is no nginx.
 """
@@ -96,7 +96,8 @@ async def nginx_proxy(
     for _ in range(STARTS):
         port = lasting_port()
         home = new_home(folder)
-        (home / "nginx.conf").write_text(rendered(text, home, port=port, directives=directives))
+        (home / "nginx.conf").write_text(rendered(text, directives))
+        (home / "listen.conf").write_text(listening_at(port))
         (home / "upstream.conf").write_text(upstream_of(backends) if upstream is None else upstream)
         with (home / "stderr").open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(binary, "-p", home, "-c", home / "nginx.conf", stderr=stderr)
@@ -114,11 +115,8 @@ async def nginx_proxy(
     raise AssertionError("every port was taken")
 
 
-def rendered(text: str, home: Path, *, port: int, directives: dict[str, str]) -> str:
-    """The configuration with this machine's ports and folders in it, and these values of directives."""
-    for old, new in {"listen 8080;": f"listen 127.0.0.1:{port};", "/tmp/nginx": f"{home}/nginx"}.items():
-        assert old in text, old
-        text = text.replace(old, new)
+def rendered(text: str, directives: dict[str, str]) -> str:
+    """The configuration with these values of directives."""
     for name, value in directives.items():
         text, count = re.subn(
             rf"^(\s*{name}) [^;]*;", lambda found, value=value: f"{found[1]} {value};", text, flags=re.M
@@ -126,6 +124,13 @@ def rendered(text: str, home: Path, *, port: int, directives: dict[str, str]) ->
         assert count, f"the configuration has no directive {name}"
     user = f"user {getpass.getuser()};\n" if os.geteuid() == 0 else ""
     return f"daemon off;\n{user}{text}"
+
+
+def listening_at(port: int) -> str:
+    """The shipped `listen.conf` with this port in it."""
+    text, count = re.subn(r"(?m)^(listen 127\.0\.0\.1:)8080;$", rf"\g<1>{port};", (FOLDER / "listen.conf").read_text())
+    assert count == 1
+    return text
 
 
 def upstream_of(backends: Sequence[str]) -> str:

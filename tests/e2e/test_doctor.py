@@ -64,6 +64,16 @@ async def test_a_fresh_machine_is_healthy_and_nothing_is_written(doctor: Doctor)
     assert list(doctor.directory.iterdir()) == []
 
 
+async def test_a_pipe_that_nobody_reads_ends_it_without_a_word(doctor: Doctor) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = await doctor.start(stdout=writing, **QUICK)
+    os.close(writing)
+    _, err = await process.communicate()
+    assert err == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
 async def test_in_a_pipe_it_is_plain_text_with_a_line_for_what_to_do(doctor: Doctor) -> None:
     process = await doctor.start(**(QUICK | {"HEARTBEAT_SECONDS": "30"}))
     out, _ = await process.communicate()

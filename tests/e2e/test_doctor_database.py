@@ -11,9 +11,9 @@ import pytest
 from doctor_command import Doctor, Found
 from live_server import LiveServer, upstream_settings
 from thinkpool_pipeline.testing.upstream import SimulatedUpstream, Timing
-from thinkpool_server.cli.doctor.database import CONNECTIONS_PER_REPLICA
 from thinkpool_server.postgres import connect, migrate
 from thinkpool_server.postgres.migrations import MIGRATIONS
+from thinkpool_server.postgres.sizes import CONNECTIONS, CONNECTIONS_PER_REPLICA
 from thinkpool_server.testing.ports import lasting_port
 from thinkpool_server.testing.postgres_server import PostgresServer, find_programs, running_postgres
 
@@ -156,7 +156,14 @@ async def test_replicas_are_seen_with_their_runs_and_are_not_disturbed(
         assert work == "4 runs execute, 2 wait; 4 slots, at most 10 used at once"
         assert visit.of("database")[2].found == f"tables at version {len(MIGRATIONS)}"
         assert visit.one("server").found.startswith(f"{servers[0].url} is ok: ")
-        assert sessions(database_url) <= 2 * CONNECTIONS_PER_REPLICA
+        held = sessions(database_url)
+        assert held.keys() == {f"thinkpool {use}" for use in CONNECTIONS}
+        assert [use for use, most in CONNECTIONS.items() if held[f"thinkpool {use}"] > 2 * most] == []
+        named = [(await server.health())["replica"] for server in servers]
+        assert [name for name in named if f"{name} (2 slots" in there] == named
+        assert f"replica {named[0]}, " in visit.one("server").found
+        for server, name in zip(servers, named, strict=True):
+            assert f"replica         {name}" in server.start_output
         upstream.timing = Timing(first_token_seconds=0, token_seconds=0)
         for run_id in runs:
             await servers[0].cancel(run_id)
@@ -171,15 +178,14 @@ async def test_replicas_are_seen_with_their_runs_and_are_not_disturbed(
     alone, silent = visit.of("replicas")
     assert (alone.level, alone.found) == ("warning", "none, and runs are waiting for one: 0 runs execute, 6 wait")
     assert silent.level == "warning"
-    assert re.fullmatch(r"one on a-host was last seen \d\d+ s ago", silent.found)
+    assert re.fullmatch(r"old on a-host was last seen \d\d+ s ago", silent.found)
 
 
-def sessions(url: str) -> int:
-    """How many connections replicas hold."""
+def sessions(url: str) -> dict[str, int]:
+    """How many connections replicas hold, by what they are for."""
     with psycopg.connect(url) as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'thinkpool %'"
-            " AND datname = current_database()"
-        ).fetchone()
-    assert row is not None
-    return row[0]
+        rows = connection.execute(
+            "SELECT application_name, count(*) FROM pg_stat_activity WHERE application_name LIKE 'thinkpool %'"
+            " AND datname = current_database() GROUP BY application_name"
+        ).fetchall()
+    return dict(rows)

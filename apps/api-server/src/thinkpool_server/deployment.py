@@ -14,6 +14,7 @@ from typing import Final
 from uuid import uuid4
 
 import psycopg
+import structlog
 from thinkpool_pipeline.errors import ConfigurationError
 
 from thinkpool_server.data_directory import DataDirectory
@@ -22,6 +23,7 @@ from thinkpool_server.event_log import PostgresStore, SqliteStore
 from thinkpool_server.event_log.store import Store
 from thinkpool_server.postgres import connect, migrate
 from thinkpool_server.postgres.connection import check_sessions
+from thinkpool_server.postgres.refusals import place_of, refusal_of
 from thinkpool_server.replicas.lease import UNLIMITED, Lease
 from thinkpool_server.replicas.membership import Membership, open_membership
 from thinkpool_server.settings import Settings
@@ -30,6 +32,9 @@ DATABASE_WAIT_SECONDS: Final = 30.0
 """How long a start waits for a database that does not answer yet."""
 
 _RETRY_SECONDS = 0.5
+_NAME_DIGITS = 12  # of each start's own part of a replica's name: enough that no two are ever the same
+
+_logger = structlog.stdlib.get_logger("thinkpool.replicas")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +90,7 @@ async def open_deployment(
         return
     url = settings.database_url.get_secret_value()
     name = await _prepare(url)
-    executor = f"{platform.node()}-{uuid4().hex}"
+    executor = f"{platform.node()}-{uuid4().hex[:_NAME_DIGITS]}"
     slots = min(settings.pipeline_pool_size, settings.max_concurrent_requests)
     async with open_membership(url, executor, host=platform.node(), slots=slots, on_lost=on_lost) as membership:
         yield Deployment(
@@ -99,18 +104,30 @@ async def open_deployment(
 
 
 async def _prepare(url: str) -> str:
-    """Brings the tables up to date; the deployment's name."""
+    """Brings the tables up to date, as soon as the database answers; the deployment's name."""
+    place = place_of(url)
+    if place is None:
+        raise ConfigurationError("DATABASE_URL has a part that PostgreSQL's client does not understand.")
     loop = asyncio.get_running_loop()
     until = loop.time() + DATABASE_WAIT_SECONDS
+    told = ""
     while True:
         try:
             return await loop.run_in_executor(None, partial(_prepared, url))
         except psycopg.OperationalError as error:
-            if loop.time() > until or "authentication" in str(error):
-                raise ConfigurationError(_reason(error)) from None
-            await asyncio.sleep(_RETRY_SECONDS)
+            refusal = refusal_of(error)
+            if refusal.is_lasting or loop.time() > until:
+                reason = f"DATABASE_URL cannot be used: PostgreSQL at {place}: {refusal.found}; {refusal.mend}."
+                raise ConfigurationError(reason) from None
         except psycopg.Error as error:
-            raise ConfigurationError(_reason(error)) from None
+            reason = f"DATABASE_URL should name a database whose tables this user may make ({error.sqlstate})"
+            raise ConfigurationError(reason) from None
+        if refusal.found != told:
+            told = refusal.found
+            _logger.warning(
+                "waiting for the database", place=place, reason=told, tries_for_seconds=DATABASE_WAIT_SECONDS
+            )
+        await asyncio.sleep(_RETRY_SECONDS)
 
 
 def _prepared(url: str) -> str:
@@ -120,11 +137,3 @@ def _prepared(url: str) -> str:
         row = connection.execute("SELECT id FROM thinkpool.deployment").fetchone()
     assert row is not None
     return row[0]
-
-
-def _reason(error: psycopg.Error) -> str:
-    if "authentication" in str(error):
-        return "DATABASE_URL should name a user and password that PostgreSQL accepts"
-    if isinstance(error, psycopg.OperationalError):
-        return "DATABASE_URL should lead to a PostgreSQL that answers and takes writes"
-    return f"DATABASE_URL should name a database whose tables this user may make ({error.sqlstate})"

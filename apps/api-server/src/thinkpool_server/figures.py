@@ -49,6 +49,7 @@ class FigureSources:
             ),
             limiter=LimiterStatistics(held=self.admission.executing, waiting=self.admission.waiting, total=self.slots),
             engine=self.deployment.engine_name,
+            replica=self.deployment.executor,
             queue_limit=self.queue_limit,
             replicas=self.deployment.replicas,
             open_streams=self.log.open_readers,

@@ -99,6 +99,8 @@ class ServiceStatistics:
     """The global limit: slots held and in all."""
     engine: str
     """Its name, such as `dbos-sqlite`."""
+    replica: str = "local"
+    """This process's name among the replicas, new at each start; `local` where it is alone."""
     queue_limit: int = 0
     """Runs that may wait; beyond them, requests are refused."""
     replicas: int = 1

@@ -63,6 +63,8 @@ class CallContext:
     """What came with the question."""
     is_resumed: bool = False
     """Whether an earlier attempt of this run may have left something behind, such as a sandbox."""
+    used_tools: frozenset[str] = frozenset()
+    """The names of the tools that earlier calls used, in this attempt of the run or one before."""
 
 
 class Tool(Protocol):

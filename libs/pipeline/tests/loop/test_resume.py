@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from thinkpool_pipeline.events import ToolStarted, TurnRetracted
+from thinkpool_pipeline.protocols import CallContext
 from thinkpool_pipeline.testing import (
     Gate,
     MemoryJournal,
@@ -153,3 +154,40 @@ async def test_an_outcome_of_being_cancelled_is_never_recorded() -> None:
 
     assert run.cancelled()
     assert list(journal.steps) == ["turn/1"]
+
+
+class NotingTool(ScriptedTool):
+    """Keeps what it was told of the tools that were used before."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, ToolOutput(text="42"), is_parallel_safe=False)
+        self.used_before: list[set[str]] = []
+
+    async def __call__(self, arguments: dict[str, object], context: CallContext) -> ToolOutput:
+        self.used_before.append(set(context.used_tools))
+        return await super().__call__(arguments, context)
+
+
+async def test_a_call_knows_what_tools_earlier_calls_used_in_an_earlier_attempt_too() -> None:
+    def model() -> ScriptedModel:
+        return ScriptedModel(
+            [
+                calling(call_of("a", "run", query="x"), call_of("b", "write", query="x")),
+                calling(call_of("c", "run", query="y")),
+                "I know enough.",
+            ]
+        )
+
+    journal = MemoryJournal()
+    run, write = NotingTool("run"), NotingTool("write")
+    await pipeline_of(model(), run, write).run(asking(), journal)
+    assert run.used_before == [set(), {"run", "write"}]
+    assert write.used_before == [{"run"}]
+
+    for point in range(journal.points):
+        first, second = (NotingTool("run"), NotingTool("write")), (NotingTool("run"), NotingTool("write"))
+        crashed = MemoryJournal(crash_at=point)
+        with pytest.raises(SimulatedCrash):
+            await pipeline_of(model(), *first).run(asking(), crashed)
+        await pipeline_of(model(), *second).run(asking(), crashed.reopened())
+        assert second[0].used_before == run.used_before[len(run.used_before) - len(second[0].used_before) :]

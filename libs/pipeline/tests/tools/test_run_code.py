@@ -19,7 +19,7 @@ from thinkpool_pipeline.tools.manager import LocalToolManager
 from thinkpool_pipeline.tools.run_code import CodeSettings, CodeToolkit
 from thinkpool_pipeline.values import InputFile, RunId, StepName, ToolFile
 
-REMINDER = "[The sandbox is a new one: names and files of earlier calls are lost.]"
+LOST = "The sandbox is a new one: names and files of earlier calls are lost."
 NATIVE = ["run_python", "run_command"]
 TRAINED = ["create_sandbox", "upload_file_from_local_to_sandbox", "download_file_from_sandbox_to_local"]
 FROM_INTERNET = "download_file_from_internet_to_sandbox"
@@ -95,13 +95,20 @@ def toolkit(sandboxes: MemorySandboxes) -> CodeToolkit:
     return CodeToolkit(sandboxes, clock=sandboxes.clock)
 
 
-def context_of(*, files: Collection[InputFile] = (), is_resumed: bool = False, said: list[str] | None = None):
+def context_of(
+    *,
+    files: Collection[InputFile] = (),
+    is_resumed: bool = False,
+    said: list[str] | None = None,
+    used_tools: Collection[str] = (),
+):
     return CallContext(
         run_id=RunId("run-1"),
         step=StepName("turn/2/call/1"),
         report_progress=(said if said is not None else []).append,
         files=tuple(files),
         is_resumed=is_resumed,
+        used_tools=frozenset(used_tools),
     )
 
 
@@ -419,16 +426,39 @@ async def test_through_e2b_state_is_kept_a_lost_sandbox_is_told_of_and_everythin
             second = await call(toolkit, "run_python", context, code="print(rows)")
             e2b.faults.add(Fault(kind="lost", endpoint="execute", times=1))
             lost = await call(toolkit, "run_python", context, code="print(rows)")
-            after = await call(toolkit, "run_command", context, command="cat a.csv")
+            later = context_of(files=[FILE], used_tools=["run_python"])
+            after = await call(toolkit, "run_command", later, command="cat a.csv")
             await toolkit.release(context.run_id, is_resumed=False)
             await e2b.ledger.until(lambda ledger: not ledger.alive)
 
     assert first.summary.endswith("0 lines")
     assert second.passages[0].text == "1,2"
     assert lost.summary == "failed: the sandbox was lost"
-    assert after.passages[0].text == f"1,2\n[stderr]\n{REMINDER}"
-    assert after.text == "The program ended well."
+    assert after.passages[0].text == "1,2"
+    assert after.text == f"{LOST} The program ended well."
     assert [record.end for record in e2b.ledger.sandboxes] == ["lost", "killed"]
+
+
+@pytest.mark.parametrize(
+    ("used_tools", "told"),
+    [([], ""), (["web_search"], ""), (["web_search", "run_command"], f"{LOST} ")],
+    ids=["first call", "first code", "later"],
+)
+async def test_a_resumed_run_is_told_of_a_new_sandbox_if_it_had_one_and_in_no_text_that_can_be_cited(used_tools, told):
+    limits = LocalSandboxSettings(max_sandboxes=1)
+    found = await probe(limits)
+    if not found.is_available:
+        pytest.skip(f"no sandbox here: {found.reason}")
+    async with asyncio.timeout(30), LocalSandboxes(limits) as sandboxes:
+        toolkit = CodeToolkit(sandboxes)
+        context = context_of(is_resumed=True, used_tools=used_tools)
+        resumed = await call(toolkit, "run_python", context, code="print(42)")
+        again = await call(toolkit, "run_python", context, code="print(43)")
+        await toolkit.release(context.run_id, is_resumed=True)
+
+    assert resumed.text == f"{told}The program ended well."
+    assert [passage.text for passage in resumed.passages] == ["42"]
+    assert again.text == "The program ended well."
 
 
 async def test_through_bubblewrap_the_questions_files_survive_a_sandbox_that_does_not():

@@ -1,4 +1,7 @@
-"""What may be typed after `thinkpool`. Exit codes: 0 done, 1 failed, 2 wrong arguments or settings, 130 interrupted."""
+"""What may be typed after `thinkpool`.
+
+Exit codes: 0 done, 1 failed, 2 wrong arguments or settings, 130 interrupted, 141 nobody reads what is printed.
+"""
 
 import argparse
 import asyncio
@@ -22,6 +25,9 @@ from thinkpool_server.logs import configure_logging
 from thinkpool_server.settings import load_settings
 
 EXIT_CONFIGURATION = 2
+EXIT_UNREAD = 128 + signal.SIGPIPE
+"""As of a program that the signal ends."""
+
 UPSTREAM_MODULE = "thinkpool_pipeline.testing.upstream"
 
 
@@ -41,6 +47,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except (BrokenPipeError, ExceptionGroup) as error:
+        if isinstance(error, ExceptionGroup) and error.split(BrokenPipeError)[1] is not None:
+            raise
+        _let_go_of_output()
+        return EXIT_UNREAD
+
+
+def _let_go_of_output() -> None:
+    """Has the interpreter write what is left nowhere, in the place of complaining at its end.
+
+    Source: https://docs.python.org/3/library/signal.html#note-on-sigpipe
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,10 +103,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(_: argparse.Namespace, __: Sequence[str]) -> int:
-    from thinkpool_server.cli.own_runtime import serve_runtime  # its imports cost what other commands need not pay
-
     settings = load_settings()
     configure_logging(settings)
+    print(f"ThinkPool {version('thinkpool-server')} starts", flush=True)
+    from thinkpool_server.cli.own_runtime import serve_runtime  # its imports cost seconds on a busy machine
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve_runtime(settings))
     return 0

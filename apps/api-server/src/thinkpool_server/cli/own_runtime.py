@@ -59,11 +59,10 @@ def greeting(runtime: Runtime, url: str) -> list[str]:
     without = ": no language model; set BASE_URL to attach one" if settings.model_name == "builtin" else ""
     endpoint = f" at {settings.base_url}" if settings.base_url else without
     return [
-        f"ThinkPool {runtime.version}",
         f"model           {settings.model_name}{endpoint}",
         f"tools           {_tools(runtime.service.statistics().tools)}",
         f"data directory  {settings.data_dir.resolve()}",
-        *([] if settings.database_url is None else [f"database        PostgreSQL; {_replicas(runtime)}"]),
+        *([] if settings.database_url is None else _place_among_replicas(runtime)),
         f"pool            {settings.pipeline_pool_size} pipelines; {settings.max_concurrent_requests} runs at once, "
         f"{settings.max_queued_requests} may wait",
         f"access          {'with a key' if settings.server_api_keys else 'open to whoever reaches it'}",
@@ -71,9 +70,13 @@ def greeting(runtime: Runtime, url: str) -> list[str]:
     ]
 
 
-def _replicas(runtime: Runtime) -> str:
-    others = runtime.service.statistics().replicas - 1
-    return f"{others} other {'replica' if others == 1 else 'replicas'}"
+def _place_among_replicas(runtime: Runtime) -> list[str]:
+    figures = runtime.service.statistics()
+    others = figures.replicas - 1
+    return [
+        f"database        PostgreSQL; {others} other {'replica' if others == 1 else 'replicas'}",
+        f"replica         {figures.replica}",
+    ]
 
 
 def _tools(figures: ToolFigures) -> str:

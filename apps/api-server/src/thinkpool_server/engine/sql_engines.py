@@ -13,8 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from thinkpool_server.engine.connections import CuttableConnections
 from thinkpool_server.errors import StoreUnavailable
+from thinkpool_server.postgres.sizes import RUN_QUEUE_CONNECTIONS
 
-_CONNECTIONS = 5
 _CONNECTION_SECONDS = 5.0
 _SQLITE_WITH_SUBSECONDS = (3, 42, 0)
 
@@ -24,7 +24,7 @@ def postgres_engine(connections: CuttableConnections) -> SqlEngine:
     return create_engine(
         "postgresql+psycopg://",
         creator=connections.open,
-        pool_size=_CONNECTIONS,
+        pool_size=RUN_QUEUE_CONNECTIONS,
         max_overflow=0,
         pool_timeout=_CONNECTION_SECONDS,
         pool_pre_ping=True,

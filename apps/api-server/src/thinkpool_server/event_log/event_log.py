@@ -34,6 +34,7 @@ from thinkpool_server.event_log.store import (
     WriteStore,
 )
 from thinkpool_server.event_log.topic import Topic
+from thinkpool_server.postgres.sizes import READER_CONNECTIONS
 from thinkpool_server.replicas.lease import UNLIMITED, Lease
 from thinkpool_server.runs import RunRecord, RunStatus, Tenant
 
@@ -42,7 +43,6 @@ T = TypeVar("T")
 TICK_SECONDS = 0.05
 """How long deltas are gathered. All journals flush on the same tick, so that they share its commit."""
 
-_READING_THREADS = 2
 _CREATE_SECONDS = 5.0
 _MOST_LAG_SECONDS = 1.0
 _CATCH_UP_RETRY_SECONDS = 0.25
@@ -99,7 +99,7 @@ class EventLog:
         self._draining_since = 0.0
         self._store = store
         self._commits = GroupCommit(self._store)
-        self._reading = ThreadPoolExecutor(max_workers=_READING_THREADS, thread_name_prefix="event-log-reader")
+        self._reading = ThreadPoolExecutor(max_workers=READER_CONNECTIONS, thread_name_prefix="event-log-reader")
         self._topics: dict[RunId, Topic] = {}
         self._to_flush: set[RunJournal] = set()
         self._is_tick_set = False

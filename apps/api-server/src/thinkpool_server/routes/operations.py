@@ -21,6 +21,7 @@ async def health(runtime: CurrentRuntime) -> Response:
     body = {
         "status": _state(figures),
         "version": runtime.version,
+        "replica": figures.replica,
         "active_requests": figures.active_runs,
         "queued_requests": figures.queued_runs,
         "pool_size": figures.pool.size,

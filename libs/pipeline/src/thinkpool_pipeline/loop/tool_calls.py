@@ -97,6 +97,7 @@ class ToolCalls:
         self._cited: list[CitedPassage] = []
         self._earlier: dict[str, _Earlier] = {}
         self._failing: dict[str, str] = {}
+        self._used: set[str] = set()
         self._is_any_made = False
 
     @property
@@ -192,6 +193,8 @@ class ToolCalls:
             self._run.meter.add_tool_calls(result.tool_calls)
             self._run.meter.resume_at(result.elapsed_seconds)
             self._run.meter.new_warnings()
+        if item.answer is None:
+            self._used.add(item.call.name)
         return result
 
     async def _outcome(self, turn: int, item: _Planned) -> Outcome[ToolResult]:
@@ -298,6 +301,7 @@ class ToolCalls:
             is_known_address=self._run.addresses.__contains__,
             files=self._run.files,
             is_resumed=journal.is_resumed,
+            used_tools=frozenset(self._used),
         )
 
 

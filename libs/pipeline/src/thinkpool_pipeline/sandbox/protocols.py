@@ -22,6 +22,8 @@ class CodeResult:
     """What ended it badly: a traceback, an exit status, "killed after 30 s"; empty when it ended well."""
     files: tuple[ToolFile, ...] = ()
     """What it made or changed in its working directory, and the plots it drew."""
+    is_in_new_sandbox: bool = False
+    """Whether names and files of the run's earlier calls, if there were any, were lost before it; said once."""
 
 
 class Sandbox(Protocol):

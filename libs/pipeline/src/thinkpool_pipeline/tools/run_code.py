@@ -43,8 +43,7 @@ _MARK = ".sandbox-of-this-run"
 _LOST = (
     "The sandbox was lost before the program ended. A new one is open, without the names and files of earlier calls."
 )
-_NEW = "The sandbox of earlier calls was lost: this ran in a new one, without their names and files."
-_RESUMED = "This research was interrupted: the sandbox is a new one, without the names and files of earlier calls."
+_NEW = "The sandbox is a new one: names and files of earlier calls are lost."
 
 
 @dataclass(slots=True)
@@ -136,6 +135,8 @@ class CodeToolkit:
                 raise
             # Not run again: it may have been what the sandbox was lost of.
             result, note = CodeResult(error="the sandbox was lost"), _LOST
+        if result.is_in_new_sandbox and context.used_tools.intersection(tool.spec.name for tool in self._tools):
+            note = f"{_NEW} {note}".rstrip()
         return program_output(
             result,
             context,

@@ -9,7 +9,6 @@ from thinkpool_pipeline.outward import Timing
 from thinkpool_pipeline.testing.e2b import Fault
 from thinkpool_pipeline.values import RunId
 
-REMINDER = "[The sandbox is a new one: names and files of earlier calls are lost.]"
 RUN, OTHER = RunId("Run_1"), RunId("run_1")
 
 
@@ -226,8 +225,9 @@ async def test_a_lost_sandbox_is_replaced_and_the_loss_is_told(e2b, sandboxes):
 
     assert await sandboxes.of(RUN, is_resumed=False) is second
     assert result.error.endswith("NameError: name 'x' is not defined")
-    assert result.stderr == f"{REMINDER}\n"
-    assert (await second.run_python("1", timeout_seconds=10)).stderr == ""  # said once
+    assert result.is_in_new_sandbox
+    assert result.stderr == ""
+    assert not (await second.run_python("1", timeout_seconds=10)).is_in_new_sandbox  # said once
     assert [record.end for record in e2b.ledger.sandboxes] == ["lost", None]
 
 
@@ -260,7 +260,7 @@ async def test_a_resumed_run_finds_its_sandbox_with_all_that_is_in_it(e2b, open_
             sandbox = await sandboxes.of(RUN, is_resumed=True)
             result = await sandbox.run_python("x + 1", timeout_seconds=10)
 
-        assert (result.stdout, result.stderr) == ("42\n", "")
+        assert (result.stdout, result.is_in_new_sandbox) == ("42\n", False)
         assert [record.end for record in e2b.ledger.sandboxes] == ["killed"]
 
 
@@ -268,7 +268,7 @@ async def test_a_resumed_run_that_left_none_gets_a_new_one(e2b, sandboxes):
     sandbox = await sandboxes.of(RUN, is_resumed=True)
     result = await sandbox.run_python("1", timeout_seconds=10)
 
-    assert (result.stdout, result.stderr) == ("1\n", f"{REMINDER}\n")
+    assert (result.stdout, result.stderr, result.is_in_new_sandbox) == ("1\n", "", True)
     assert [call.endpoint for call in e2b.ledger.calls[:2]] == ["list", "create"]
 
 

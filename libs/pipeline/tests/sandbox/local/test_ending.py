@@ -65,8 +65,8 @@ async def test_a_cancelled_call_ends_the_sandbox_and_the_next_one_has_a_new_one(
     await emptied(namespace, processes_in)
     result = await sandbox.run_python("'time' in globals()", timeout_seconds=20)
     assert (result.stdout, result.error) == ("False\n", "")
-    assert result.stderr == "[The sandbox is a new one: names and files of earlier calls are lost.]"
-    assert (await sandbox.run_python("1", timeout_seconds=20)).stderr == ""
+    assert (result.stderr, result.is_in_new_sandbox) == ("", True)
+    assert not (await sandbox.run_python("1", timeout_seconds=20)).is_in_new_sandbox
 
 
 async def test_release_ends_a_call_that_runs(
@@ -128,7 +128,7 @@ async def test_a_sandbox_that_the_host_kills_between_calls_is_replaced(
         else:
             with pytest.raises(ToolUnavailable, match="gone"):
                 await sandbox.read_file("a", max_bytes=1)
-            assert "is a new one" in (await sandbox.run_python("1", timeout_seconds=20)).stderr
+            assert (await sandbox.run_python("1", timeout_seconds=20)).is_in_new_sandbox
         assert (await sandbox.run_python("1", timeout_seconds=20)) == CodeResult(stdout="1\n")
 
 

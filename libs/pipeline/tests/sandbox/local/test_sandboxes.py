@@ -285,7 +285,7 @@ async def test_calls_that_ask_for_one_sandbox_at_once_get_the_same(sandboxes: Lo
 
 async def test_a_resumed_run_is_told_once_that_its_sandbox_is_new(sandboxes: LocalSandboxes) -> None:
     resumed = await sandboxes.of(RunId("run-2"), is_resumed=True)
-    assert "is a new one" in (await resumed.run_python("1", timeout_seconds=5)).stderr
+    assert (await resumed.run_python("1", timeout_seconds=5)).is_in_new_sandbox
     assert (await resumed.run_python("1", timeout_seconds=5)).stderr == ""
 
 

@@ -94,8 +94,9 @@ def _server(url: str, health: dict[str, JsonValue] | None) -> Finding:
         return problem(SERVER, found, mend="see its logs and whether it is frozen; if so, end it and start it again")
     state, own = str(health.get("status")), version("thinkpool-server")
     found = (
-        f"{url} is {state}: version {health.get('version')}, {health.get('active_requests')} runs execute,"
-        f" {health.get('queued_requests')} wait, {health.get('open_streams')} streams are open"
+        f"{url} is {state}: version {health.get('version')}, replica {health.get('replica')},"
+        f" {health.get('active_requests')} runs execute, {health.get('queued_requests')} wait,"
+        f" {health.get('open_streams')} streams are open"
     )
     if state != "ok":
         return warning(SERVER, found, mend=_STATES.get(state, "see its logs"))

@@ -1,7 +1,6 @@
 """PostgreSQL: whether it can be reached and used, keeps what it is told, and has room for replicas. Writes nothing."""
 
 import asyncio
-import re
 import statistics
 import time
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, LiteralString, TypeAlias
 
 import psycopg
-from psycopg import AsyncConnection, conninfo
+from psycopg import AsyncConnection
 from psycopg.rows import class_row
 from thinkpool_pipeline.errors import ConfigurationError
 
@@ -20,9 +19,8 @@ from thinkpool_server.cli.doctor.replicas import replica_findings
 from thinkpool_server.postgres import connect_async
 from thinkpool_server.postgres.connection import check_sessions
 from thinkpool_server.postgres.migrations import MIGRATIONS
-
-CONNECTIONS_PER_REPLICA: Final = 12
-"""The most that one replica holds: run queue 5, event log 3, shared limits and results 2, its place, the listener."""
+from thinkpool_server.postgres.refusals import place_of, refusal_of
+from thinkpool_server.postgres.sizes import CONNECTIONS_PER_REPLICA
 
 LEAST_VERSION: Final = 13
 SLOW_SECONDS: Final = 0.02
@@ -67,72 +65,11 @@ class _Facts:
     has_tables: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Refusal:
-    """How PostgreSQL, or its client, says that there is no connection."""
-
-    words: str
-    """A pattern, found in the message in small letters."""
-    found: str
-    mend: str
-
-
-_REFUSALS: Final = (
-    _Refusal(
-        words="authentication failed|no password supplied|pg_hba",
-        found="it does not take this user and password",
-        mend="correct the user and password in DATABASE_URL, or what pg_hba.conf allows",
-    ),
-    _Refusal(
-        words='database ".*" does not exist',
-        found="it has no database of that name",
-        mend="make it (createdb), or correct the name at the end of DATABASE_URL",
-    ),
-    _Refusal(
-        words='role ".*" does not exist', found="it has no user of that name", mend="correct the user in DATABASE_URL"
-    ),
-    _Refusal(
-        words="too many (clients|connections)|connection slots",
-        found="it has no connection left",
-        mend="raise max_connections, or end sessions that nobody needs",
-    ),
-    _Refusal(
-        words="read-only|hot standby|not accepting writes",
-        found="it takes no writes",
-        mend="name the primary in DATABASE_URL, or all hosts with commas between them",
-    ),
-    _Refusal(words="starting up|shutting down|recovery", found="it is starting or stopping", mend="wait a moment"),
-    _Refusal(
-        words="ssl (error|connection|negotiation)|support ssl|sslmode|certificate",
-        found="there is no agreement on encryption",
-        mend="correct sslmode in DATABASE_URL",
-    ),
-    _Refusal(
-        words="resolve|translate host|name or service not known",
-        found="the name of its host is not known",
-        mend="correct the host in DATABASE_URL",
-    ),
-    _Refusal(
-        words="refused|no such file",
-        found="nothing listens there",
-        mend="start PostgreSQL, or correct the host and port in DATABASE_URL",
-    ),
-    _Refusal(
-        words="timeout|timed out|unreachable|no route",
-        found="it does not answer",
-        mend="let a firewall pass its port, or correct the host in DATABASE_URL",
-    ),
-)
-_OTHER_REFUSAL: Final = _Refusal(
-    words="", found="there is no connection", mend="see what `psql` says with the same DATABASE_URL"
-)
-
-
 async def examine_database(subject: Subject) -> Sequence[Finding]:
     """Everything about the database of replicas, and who they are."""
     assert subject.settings.database_url is not None
     url = subject.settings.database_url.get_secret_value()
-    place = _place(url)
+    place = place_of(url)
     if place is None:
         found = "DATABASE_URL has a part that PostgreSQL's client does not understand"
         return [problem(CHECK, found, mend="correct what follows its question mark")]
@@ -143,7 +80,8 @@ async def examine_database(subject: Subject) -> Sequence[Finding]:
         mend = "let the user that made the tables use them, or GRANT it what that one has"
         return [problem(CHECK, "this user may not read its tables", mend=mend)]
     except psycopg.OperationalError as error:
-        return [_refused(error, place)]
+        refusal = refusal_of(error)
+        return [problem(CHECK, f"PostgreSQL at {place}: {refusal.found}", mend=refusal.mend)]
 
 
 async def _examine(subject: Subject, connection: _Connection, url: str, place: str) -> list[Finding]:
@@ -229,19 +167,3 @@ def _connections(room: int, live: int) -> list[Finding]:
     if live and room == live:
         return [warning(CHECK, f"{found}: a new one cannot start before an old one has ended", mend=mend)]
     return [ok(CHECK, found)]
-
-
-def _place(url: str) -> str | None:
-    """Where it is, without who asks; None where that cannot be made out."""
-    try:
-        parts = conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        return None
-    host, port = parts.get("host") or parts.get("hostaddr") or "this machine", parts.get("port")
-    return f"{host}:{port}" if port else str(host)
-
-
-def _refused(error: psycopg.Error, place: str) -> Finding:
-    text = str(error).lower()
-    refusal = next((one for one in _REFUSALS if re.search(one.words, text)), _OTHER_REFUSAL)
-    return problem(CHECK, f"PostgreSQL at {place}: {refusal.found}", mend=refusal.mend)

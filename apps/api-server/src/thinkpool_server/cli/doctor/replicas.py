@@ -15,7 +15,7 @@ CHECK: Final = "replicas"
 _SHOWN = 6
 _HAS_REPLICAS: Final[LiteralString] = "SELECT to_regclass('thinkpool.replicas') IS NOT NULL"
 _REPLICAS: Final[LiteralString] = """
-SELECT host, slots, extract(epoch FROM clock_timestamp() - seen_at)::double precision AS silent_seconds
+SELECT executor, host, slots, extract(epoch FROM clock_timestamp() - seen_at)::double precision AS silent_seconds
 FROM thinkpool.replicas ORDER BY started_at, executor
 """
 _RUNS: Final[LiteralString] = """
@@ -26,6 +26,7 @@ FROM thinkpool.runs WHERE finished_at IS NULL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Replica:
+    executor: str
     host: str
     slots: int
     silent_seconds: float
@@ -70,7 +71,7 @@ def _live(live: list[_Replica], runs: _Runs, settings: Settings) -> list[Finding
             return [warning(CHECK, f"none, and runs are waiting for one: {work}", mend="start one: `thinkpool serve`")]
         return [ok(CHECK, "none now")]
     slots = sum(replica.slots for replica in live)
-    seen = [f"{replica.host} ({replica.slots} slots, seen {replica.silent_seconds:.1f} s ago)" for replica in live]
+    seen = [f"{replica.executor} ({replica.slots} slots, seen {replica.silent_seconds:.1f} s ago)" for replica in live]
     listed = ", ".join([*seen[:_SHOWN], *([f"{len(seen) - _SHOWN} more"] if len(seen) > _SHOWN else [])])
     limit = settings.max_concurrent_requests
     return [ok(CHECK, f"{len(live)}: {listed}"), ok(CHECK, f"{work}; {slots} slots, at most {limit} used at once")]
@@ -79,6 +80,6 @@ def _live(live: list[_Replica], runs: _Runs, settings: Settings) -> list[Finding
 def _silent(replica: _Replica) -> Finding:
     return warning(
         CHECK,
-        f"one on {replica.host} was last seen {replica.silent_seconds:.0f} s ago",
+        f"{replica.executor} on {replica.host} was last seen {replica.silent_seconds:.0f} s ago",
         mend="see whether it is frozen or cut off; if it is gone, nothing: the next replica takes its runs",
     )

@@ -26,7 +26,6 @@ _Files: TypeAlias = Mapping[str, tuple[int, float]]
 
 RETRY_SECONDS = 15.0
 """On top of a program's own time, for a service that refuses to start it at first."""
-_REMINDER = "[The sandbox is a new one: names and files of earlier calls are lost.]"
 _SPARE_SECONDS = 60.0
 """What a sandbox has left, at least, once a program has used up its time."""
 
@@ -126,16 +125,16 @@ class E2BSandbox:
         changed = () if before is None or after is None else await self._fetched(before, after)
         return CodeResult(
             stdout=str(output.stdout),
-            stderr=self._reminded(str(output.stderr)),
+            stderr=str(output.stderr),
             error=error,
             files=(*output.plots, *changed)[: self._settings.max_files],
+            is_in_new_sandbox=self._was_forgetful(),
         )
 
-    def _reminded(self, stderr: str) -> str:
-        """What the program wrote, after a word on what is lost, once."""
-        reminder = f"{_REMINDER}\n" if self._is_forgetful else ""
-        self._is_forgetful = False
-        return f"{reminder}{stderr}"
+    def _was_forgetful(self) -> bool:
+        """Whether there is something lost that the run was not told of; once."""
+        was, self._is_forgetful = self._is_forgetful, False
+        return was
 
     async def _use(self, attempt: Callable[[], Awaitable[T]], total_seconds: float | None = None) -> T:
         """One call to the service, in the words of a model's error when it fails."""

@@ -21,7 +21,6 @@ _FILE_SECONDS = 10.0
 _MAX_NAME_BYTES = 1000
 _MAX_ERROR_BYTES = 128 * 1024
 _GONE = "The sandbox is gone."
-_REMINDER = "[The sandbox is a new one: names and files of earlier calls are lost.]"
 _FILE_TROUBLES = {
     b"outside": "The name leads out of the working directory.",
     b"too-large": "The file is larger than it may be.",
@@ -115,7 +114,7 @@ class LocalSandbox:
         async with self._lock:
             reply = await (await self._started()).call(request)
             try:
-                return self._reminded(kept_result(reply))
+                return self._marked(kept_result(reply))
             except GarbledFrame:
                 status = await self._dropped(is_ending=reply.verdict is None)
             if self._is_closed:
@@ -156,11 +155,11 @@ class LocalSandbox:
                 raise ToolUnavailable("The sandbox did not start.") from error
         return self._session
 
-    def _reminded(self, result: CodeResult) -> CodeResult:
+    def _marked(self, result: CodeResult) -> CodeResult:
         if not self._is_forgetful:
             return result
         self._is_forgetful = False
-        return replace(result, stderr=f"{_REMINDER}\n{result.stderr}".rstrip())
+        return replace(result, is_in_new_sandbox=True)
 
     async def _dropped(self, *, is_ending: bool = False) -> int:
         session, self._session = self._session, None
