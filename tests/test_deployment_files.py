@@ -356,7 +356,8 @@ def test_lock_names_no_host_and_gives_every_package_a_hash(lock):
 @pytest.mark.parametrize("member", MEMBERS)
 def test_lock_has_every_dependency_in_a_version_that_is_asked_for(member):
     locked = {
-        canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+)", LOCKS["requirements.lock"], re.MULTILINE)
+        canonicalize_name(name): version
+        for name, version in re.findall(r"^([\w.-]+)==(\S+)", LOCKS["requirements.lock"], re.MULTILINE)
     }
     asked = [Requirement(text) for text in tomllib.loads((ROOT / member).read_text())["project"]["dependencies"]]
     foreign = [requirement for requirement in asked if not requirement.name.startswith("thinkpool-")]
@@ -367,3 +368,42 @@ def test_lock_has_every_dependency_in_a_version_that_is_asked_for(member):
 
 def test_documents_are_part_of_the_package():
     assert (ROOT / "apps/api-server/src/thinkpool_server/docs" / "architecture.md").is_file()
+
+
+UNITS = {path.name: path.read_text() for path in sorted((ROOT / "systemd").iterdir())}
+REPLICA_UNIT = "thinkpool@.service"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze on this machine")
+def test_systemd_takes_the_units(tmp_path):
+    """Their programs, which are not on this machine, are others here."""
+    for name, text in UNITS.items():
+        here = re.sub(r"(?m)^(Exec\w+=)\S+", rf"\g<1>{sys.executable}", text)
+        (tmp_path / name.replace("@", "@8001")).write_text(here)
+    command = ["systemd-analyze", "verify", "--man=no", *sorted(tmp_path.iterdir())]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.returncode, result.stdout, re.findall(r"(?m)^.*thinkpool.*$", result.stderr)) == (0, "", [])
+
+
+def test_systemd_sets_only_settings_that_exist_and_gives_each_replica_its_own():
+    given = dict(re.findall(r"(?m)^Environment=(\w+)=(.+)$", UNITS[REPLICA_UNIT]))
+    assert {name.lower() for name in given} <= set(Settings.model_fields)
+    assert all("%i" in value for value in given.values())
+    here = {name.lower(): value.replace("%i", "8001") for name, value in given.items()}
+    assert Settings.model_validate(here).port == 8001
+
+
+def test_systemd_gives_the_server_longer_to_stop_than_it_takes():
+    grace = Settings.model_fields["shutdown_grace_seconds"].default
+    assert int(re.search(r"(?m)^TimeoutStopSec=(\d+)$", UNITS[REPLICA_UNIT])[1]) >= 2 * grace + 5
+
+
+def test_steps_without_containers_put_files_where_the_units_look_for_them():
+    looked_for = set(re.findall(r"/etc/thinkpool/[\w.]+|/opt/\w+(?=/bin)", "".join(UNITS.values())))
+    assert looked_for == {"/etc/thinkpool/settings.env", "/etc/thinkpool/nginx", "/opt/thinkpool"}
+    assert "sudo python3 -m venv /opt/thinkpool\n" in OPERATIONS
+    assert "sudo cp --recursive nginx /etc/thinkpool/\n" in OPERATIONS
+    assert "| sudo tee /etc/thinkpool/settings.env\n" in OPERATIONS
+    started = re.search(r"systemctl enable --now (.+)", OPERATIONS)[1].split()
+    ports = re.findall(r"127\.0\.0\.1:(\d+) max_fails", UPSTREAMS["upstream.conf"])
+    assert started == [*(f"thinkpool@{port}" for port in ports), "thinkpool-nginx"]

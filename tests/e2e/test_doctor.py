@@ -327,6 +327,11 @@ async def test_asked_to_pay_it_has_the_model_say_a_word(doctor: Doctor, upstream
     assert "asked for a word, it gives none" in refused.found
 
 
+async def test_a_web_that_cannot_be_reached_is_told_with_where_it_was_tried(doctor: Doctor) -> None:
+    found = await doctor.examine(WEB_ACCESS="true", HTTPS_PROXY="http://127.0.0.1:1")
+    assert found.one("web search").found.startswith("none: 127.0.0.1:1 cannot be reached, ")
+
+
 async def test_a_model_that_refuses_the_key_is_a_problem(doctor: Doctor, upstream: SimulatedUpstream) -> None:
     upstream.faults.add(Fault(kind="status", status=401))
     found = await doctor.examine(**(upstream_settings(upstream) | {"WEB_ACCESS": "false"}))

@@ -227,9 +227,17 @@ class Settings(BaseSettings):
         " replicas.",
     )
     host: str = Field(
-        default="127.0.0.1", min_length=1, max_length=253, description="The address to listen on: this machine only."
+        default="127.0.0.1",
+        min_length=1,
+        max_length=253,
+        description="The address to listen on: that of this machine alone, or `0.0.0.0` for all that it has.",
     )
-    port: int = Field(default=8000, ge=0, le=65_535, description="The port to listen on; 0 takes a free one.")
+    port: int = Field(
+        default=8000,
+        ge=0,
+        le=65_535,
+        description="The port to listen on, one for each server of a machine; 0 takes a free one.",
+    )
     allow_open: bool = Field(
         default=False, description="Consent to listen beyond this machine with no `SERVER_API_KEYS`."
     )

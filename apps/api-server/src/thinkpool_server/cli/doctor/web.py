@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from thinkpool_pipeline.outward import open_outward
-from thinkpool_pipeline.tools.web_search import KEYLESS_UPSTREAM, open_keyless_search
+from thinkpool_pipeline.tools.web_search import KEYLESS_UPSTREAM, open_keyless_search, own_first_stop
 
 from thinkpool_server.cli.doctor.examination import Subject
 from thinkpool_server.cli.doctor.findings import Finding, ok, problem, warning
@@ -69,8 +69,9 @@ async def _keyless() -> Finding:
         await search.settled()
         if search.is_reachable:
             return ok(SEARCH, "without a key, at public engines, which can be reached")
+        host, port = own_first_stop()
         return ok(
-            SEARCH, "none: no public engine can be reached, and no service is set up; runs use the documents here"
+            SEARCH, f"none: {host}:{port} cannot be reached, and no service is set up; runs use the documents here"
         )
 
 

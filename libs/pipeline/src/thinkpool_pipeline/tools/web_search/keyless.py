@@ -89,6 +89,12 @@ def first_stop(proxy: str) -> tuple[str, int]:
     return parts.hostname, parts.port or _PROXY_PORTS.get(parts.scheme, 80)
 
 
+def own_first_stop(settings: KeylessSettings | None = None) -> tuple[str, int]:
+    """The same for a process's own searches: their proxy is the settings' or else the environment's."""
+    proxy = None if settings is None else settings.proxy
+    return first_stop(proxy or getproxies_environment().get("https", ""))
+
+
 def _probe(settings: KeylessSettings) -> Probe:
-    host, port = first_stop(settings.proxy or getproxies_environment().get("https", ""))
+    host, port = own_first_stop(settings)
     return partial(reach_by_tcp, host, port, timeout_seconds=_PROBE_SECONDS)
