@@ -321,7 +321,8 @@ def test_image_copies_only_what_exists_and_what_the_build_is_given():
 def test_image_installs_by_hash():
     for lock in LOCKS:
         assert f"--require-hashes --requirement {lock}" in DOCKERFILE
-    installed = re.findall(r"pip (?:install|wheel) (.*?)(?: \\|$)", DOCKERFILE, re.MULTILINE)
+    lines = DOCKERFILE.replace("\\\n", "")
+    installed = [options.strip() for options in re.findall(r"(?m)pip (?:install|wheel) ([^&\n]*)", lines)]
     assert len(installed) == len(LOCKS) + 2
     for options in installed:
         assert "--require-hashes" in options or "--no-deps" in options

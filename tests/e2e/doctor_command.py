@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +89,7 @@ class Doctor:
         )
 
 
-def inherited() -> Mapping[str, str]:
+def inherited() -> dict[str, str]:
     """What every process needs of this one's environment."""
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME") or "COV" in name}
     return kept | {"LANG": "C.UTF-8"}

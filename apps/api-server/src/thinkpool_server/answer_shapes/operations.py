@@ -28,6 +28,8 @@ class Health(TypedDict):
     status: State
     """`ok` when the server is ready, too."""
     version: str
+    replica: str
+    """This process's name among the replicas, new at each start; `local` where it is alone."""
     active_requests: int
     """Runs executing in this replica."""
     queued_requests: int

@@ -17,6 +17,7 @@ ROUTES: Mapping[str, RouteDescription] = {
                         {
                             "status": "ok",
                             "version": "0.1.0",
+                            "replica": "local",
                             "active_requests": 2,
                             "queued_requests": 0,
                             "pool_size": 5,
