@@ -30,7 +30,7 @@ CLIENTS = {
         Client(
             name="langchain-openai", kind="python", script="with_langchain_openai.py", packages=("langchain-openai",)
         ),
-        Client(name="litellm", kind="python", script="with_litellm.py", packages=("litellm",)),
+        Client(name="litellm", kind="python", script="with_litellm.py", packages=("litellm",), beside=("mcp",)),
         Client(name="llm", kind="python", script="with_llm.py", packages=("llm",)),
         Client(name="mcp", kind="python", script="with_mcp.py", packages=("mcp",)),
         Client(

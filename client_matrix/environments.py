@@ -86,8 +86,8 @@ def _told(ended: Ended) -> Told:
         if line.startswith('{"did"'):
             told.take(json.loads(line))
     if ended.code:
-        lines = [line.strip() for line in ended.errors.splitlines() if line.strip()]
-        named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+        lines = [line.strip(" |+-") for line in ended.errors.splitlines() if line.strip(" |+-^~")]
+        named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Warning)\b", line)]
         told.fault = (named or lines or [f"exit code {ended.code}"])[-1]
         told.details = "\n".join(lines[-_LINES_TOLD:])
     return told
@@ -107,10 +107,9 @@ class PythonEnvironment:
             raise PackageUnavailable("uv is not installed")
         index = {name: value for name, value in os.environ.items() if name.startswith(("UV_", "SSL_"))}
         packages = (*self.client.packages, *self.client.beside)
-        for arguments in (
-            ("venv", "--python", sys.executable, "venv"),
-            ("pip", "install", "--python", "venv", *packages),
-        ):
+        making = ("venv", "--python", sys.executable, "venv")
+        filling = ("pip", "install", "--python", "venv", *packages)
+        for arguments in (making, filling) if packages else (making,):
             ended = await _command(uv, *arguments, directory=self.directory, more=index)
             if ended.code:
                 raise PackageUnavailable(ended.errors[-500:])
@@ -162,7 +161,7 @@ class PageEnvironment:
     _browser: str = field(default="", init=False)
 
     async def install(self) -> str:
-        """Looks for the browser, and makes the page."""
+        """Looks for the browser, and gets the page's packages."""
         self._browser = next((found for name in _BROWSERS if (found := shutil.which(name))), "")
         if not self._browser:
             raise PackageUnavailable("Chromium is not installed")
@@ -172,23 +171,22 @@ class PageEnvironment:
         if not self.client.packages:
             return browser
         versions = await NodeEnvironment(self.client, self.directory).install()
-        await self._bundle()
         return f"{versions} in Chromium {browser}"
 
-    async def _bundle(self) -> None:
+    async def _bundle(self) -> Ended:
         shutil.copy(SCRIPTS / self.client.script, self.directory)
         esbuild = self.directory / "node_modules" / ".bin" / "esbuild"
         options = ("--bundle", "--format=esm", "--jsx=automatic", f"--outfile={self._page}")
-        ended = await _command(NODE, esbuild, self.client.script, *options, directory=self.directory)
-        if ended.code:
-            raise PackageUnavailable(ended.errors[-500:])
+        return await _command(NODE, esbuild, self.client.script, *options, directory=self.directory)
 
     @property
     def _page(self) -> Path:
         return self.directory / "page.js" if self.client.packages else SCRIPTS / self.client.script
 
     async def run(self, stage: Stage, variables: Mapping[str, str]) -> Told:
-        """Opens the page and waits until it says that it is done."""
+        """Makes the page, opens it, and waits until it says that it is done."""
+        if self.client.packages and (bundled := await self._bundle()).code:
+            return _told(bundled)
         stage.serve(self._page)
         options = (*_BROWSER_OPTIONS, *(("--no-sandbox",) if os.geteuid() == 0 else ()))
         process = await asyncio.create_subprocess_exec(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thinkpool_pipeline.testing.upstream import PROFILES, SimulatedUpstream
+from thinkpool_pipeline.testing.upstream import SimulatedUpstream, Timing
 
 from client_matrix.clients import Client
 from client_matrix.environments import Environment, environment_of
@@ -21,6 +21,8 @@ from tests.e2e.npm_environment import PackageUnavailable
 KEY = "sk-of-the-matrix"
 """What the client sends; pages of a browser ask an open server."""
 _SECRET = "whsec_" + base64.b64encode(os.urandom(32)).decode()
+TIMING = Timing(first_token_seconds=0.03, token_seconds=0.005, search_seconds=0.03, page_seconds=0.08)
+"""A reply takes long enough to be streamed in several pieces: the server gathers tokens for 50 ms."""
 INSTALL_SECONDS = 300.0
 TRIAL_SECONDS = 120.0
 
@@ -66,7 +68,7 @@ async def try_client(client: Client, directory: Path) -> Outcome:
 
 async def _trial(client: Client, environment: Environment, data_dir: Path) -> Told:
     keys = {} if client.kind == "page" else {"SERVER_API_KEYS": f"matrix:{KEY}"}
-    async with open_stage() as stage, SimulatedUpstream(timing=PROFILES["short"]) as upstream:
+    async with open_stage() as stage, SimulatedUpstream(timing=TIMING) as upstream:
         settings = {
             **upstream_settings(upstream),
             **keys,
@@ -78,7 +80,7 @@ async def _trial(client: Client, environment: Environment, data_dir: Path) -> To
             stage.cut = proxy.cut
             variables = {"THINKPOOL_URL": proxy.url, "THINKPOOL_KEY": KEY, "OPENAI_WEBHOOK_SECRET": _SECRET}
             told = await environment.run(stage, variables)
-            told.fault = told.fault or _fault_in(told, await _runs(server)) or server.stderr.strip()[:200]
+            told.fault = told.fault or fault_in(told, await _runs(server)) or server.stderr.strip()[:200]
             return told
 
 
@@ -88,8 +90,10 @@ async def _runs(server: LiveServer) -> list[Any]:
     return [await server.get(f"/v1/research/{run['id']}", **headers) for run in listed["runs"]]
 
 
-def _fault_in(told: Told, runs: list[Any]) -> str:
-    """What the client told is held against the server's own record of its runs."""
+def fault_in(told: Told, runs: list[Any]) -> str:
+    """What is wrong with what a client told, by the server's own record of its runs; empty when nothing is."""
+    if not told.did:
+        return "nothing was done"
     reports = {run["result"]["report"] for run in runs if run["status"] == "completed"}
     for did, text in told.texts:
         if text not in reports:

@@ -17,5 +17,8 @@ const created = await fetch(`${URL}/v1/research`, {
   body: JSON.stringify({ query: 'What is known of subject one?' }),
 });
 const { id } = await created.json();
+// While it waits to reconnect, the package does not keep Node.js from ending.
+const awake = setInterval(() => {}, 1000);
 const read = await readRun(KeyedEventSource, `${URL}/v1/research/${id}/events`, () => fetch(process.env.CUT_URL));
 show('cut in the middle, reconnected by itself, every event once, stopped at the end', reportOf(read));
+clearInterval(awake);

@@ -1,4 +1,4 @@
-"""LiteLLM's completion and responses, whole and streamed."""
+"""LiteLLM's completion and responses, whole and streamed. Its responses need the package mcp beside it."""
 
 import litellm
 from showing import KEY, URL, show

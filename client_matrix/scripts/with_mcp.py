@@ -39,7 +39,7 @@ async def main() -> None:
 
         found = await client.call_tool("search_documents", {"query": "How does a run survive a crash?"})
         passage = found.structured_content["passages"][0]
-        document = await client.call_tool("read_document", {"document": passage["document"]})
+        document = await client.call_tool("read_document", {"id": passage["id"]})
         assert not document.is_error
         show("search_documents and read_document")
 
