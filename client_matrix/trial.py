@@ -78,7 +78,12 @@ async def _trial(client: Client, environment: Environment, data_dir: Path) -> To
         }
         async with LiveServer(data_dir, settings) as server, cutting_proxy(server.url) as proxy:
             stage.cut = proxy.cut
-            variables = {"THINKPOOL_URL": proxy.url, "THINKPOOL_KEY": KEY, "OPENAI_WEBHOOK_SECRET": _SECRET}
+            variables = {
+                "THINKPOOL_URL": proxy.url,
+                "THINKPOOL_KEY": KEY,
+                "OPENAI_WEBHOOK_SECRET": _SECRET,
+                "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it first looks for prices in the web
+            }
             told = await environment.run(stage, variables)
             told.fault = told.fault or fault_in(told, await _runs(server)) or server.stderr.strip()[:200]
             return told
