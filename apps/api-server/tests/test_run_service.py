@@ -2,8 +2,9 @@
 
 import asyncio
 import sqlite3
+import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,9 +30,11 @@ from thinkpool_server.admission import Admission
 from thinkpool_server.engine import DbosEngine, EngineLimits
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
 from thinkpool_server.event_log import EventLog, SqliteStore
+from thinkpool_server.event_log.notices import Deleted
 from thinkpool_server.event_log.store import DeliveryClaim, StoredRun, Webhook
 from thinkpool_server.housekeeping import Housekeeping, keep_swept
-from thinkpool_server.run_service import RETRY_SECONDS, EventLogRunService, _run_id, ticket_of
+from thinkpool_server.other_replicas import OtherReplicas
+from thinkpool_server.run_service import RETRY_SECONDS, EventLogRunService, _fingerprint, _run_id, ticket_of
 from thinkpool_server.runs import RunRecord, Sending, Submission, Tenant
 from thinkpool_server.service_statistics import PoolFigures, ServiceStatistics
 from thinkpool_server.supervisor import MAX_IDLE_ATTEMPTS, Supervisor
@@ -500,6 +503,37 @@ async def test_retries_at_once_whose_first_try_never_arrived_make_one_run(world:
     assert [is_new for _, is_new in records].count(True) == 1
 
 
+async def test_a_foreground_run_is_stored_in_one_commit_with_a_retry_whose_first_try_came_before_it(
+    world: World,
+) -> None:
+    retry = submission("wait once", sending=Sending(is_retry=True))
+    earlier = await stored(world, (await world.submit("why?")).run_id)
+    first_try = replace(
+        earlier,
+        record=replace(earlier.record, run_id=RunId("run_first"), status="queued"),
+        arrival=100,
+        fingerprint=_fingerprint(retry),
+    )
+    is_free = threading.Event()
+    holding = world.log._commits.submit(lambda _: is_free.wait())
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        trying = tasks.create_task(world.service.submit(retry))
+        while not world.service._creating:  # noqa: ASYNC110 -- it says nothing when it is there
+            await asyncio.sleep(0)
+        creations = world.log._commits._waiting
+        pending = world.log.create(first_try, RunQueued(position=0, ahead=0, estimated_start_seconds=None))
+        creations.insert(0, creations.pop())
+        foreground = tasks.create_task(world.submit("read me", is_foreground=True))
+        while len(world.service._creating) < 2:  # noqa: ASYNC110 -- as above
+            await asyncio.sleep(0)
+        assert len(creations) == 3
+        is_free.set()
+    assert await holding
+    assert (await pending).is_new
+    assert trying.result()[0].run_id == "run_first"
+    assert (await world.ended(foreground.result().run_id))[-1].type == "run.completed"
+
+
 async def test_a_retry_finds_a_run_that_has_just_ended_and_none_that_ended_long_ago(tmp_path: Path) -> None:
     async with open_world(tmp_path) as world:
         record = await world.submit("why?")
@@ -663,6 +697,129 @@ async def test_housekeeping_deletes_what_is_past_its_retention_and_answers_expir
     await world.housekeeping(retention_seconds=-1.0).expire()
     with pytest.raises((UnknownRun, EventsExpired)):
         await world.service.get(A, record.run_id)
+
+
+async def test_an_expired_run_stays_until_the_engine_has_forgotten_it(world: World) -> None:
+    record = await world.submit("why?")
+    await world.ended(record.run_id)
+
+    async def fail(_: Sequence[RunId]) -> None:
+        raise StoreUnavailable
+
+    with pytest.raises(StoreUnavailable):
+        await world.log.expire(ended_before=world.log.now() + 1, most=10, forget=fail)
+    assert (await world.service.get(A, record.run_id)).is_ended
+    await world.housekeeping(retention_seconds=-1.0).expire()
+    with pytest.raises((UnknownRun, EventsExpired)):
+        await world.service.get(A, record.run_id)
+
+
+class BeingAsked:
+    """The place of a replica that is not the eldest."""
+
+    is_eldest = False
+
+
+def others_of(world: World) -> OtherReplicas:
+    return OtherReplicas(
+        BeingAsked(),  # pyright: ignore[reportArgumentType] -- all that is asked of it here
+        world.log,
+        world.engine,
+        world.admission,
+        world.supervisor,
+        world.service,
+        max_slots=2,
+    )
+
+
+@asynccontextmanager
+async def held_writer(world: World) -> AsyncGenerator[None]:
+    """Nothing is committed as long as the block lasts."""
+    is_free = threading.Event()
+    holding = world.log._commits.submit(lambda _: is_free.wait())
+    try:
+        yield
+    finally:
+        is_free.set()
+        await holding
+
+
+async def test_a_run_that_is_being_stored_keeps_its_place_when_the_tables_are_looked_at(world: World) -> None:
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks, held_writer(world):
+        submitting = tasks.create_task(world.submit("why?"))
+        while not world.service.creating:  # noqa: ASYNC110 -- it says nothing when it is there
+            await asyncio.sleep(0)
+        (run_id,) = world.service.creating
+        await others_of(world)._reconcile()
+        assert world.admission.is_waiting(run_id)
+    await world.ended((submitting.result()).run_id)
+
+
+async def test_the_place_of_a_run_that_another_replica_made_of_the_same_request_is_kept(world: World) -> None:
+    request = submission("wait", idempotency_key="one")
+    earlier = await stored(world, (await world.submit("why?")).run_id)
+    await world.ended(earlier.record.run_id)
+    made = replace(
+        earlier,
+        record=replace(earlier.record, run_id=_run_id(request), status="queued"),
+        arrival=100,
+        fingerprint=_fingerprint(request),
+    )
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        async with held_writer(world):
+            submitting = tasks.create_task(world.service.submit(request))
+            while not world.service.creating:  # noqa: ASYNC110 -- it says nothing when it is there
+                await asyncio.sleep(0)
+            waiting = world.log._commits._waiting
+            world.log.create(made, RunQueued(position=0, ahead=0, estimated_start_seconds=None))
+            waiting.insert(0, waiting.pop())
+        assert not (await submitting)[1]
+        while world.service.creating:  # noqa: ASYNC110 -- as above
+            await asyncio.sleep(0)
+        await world.submit("why?")  # the feed comes to it after what was before
+        while world.service.creating:  # noqa: ASYNC110 -- as above
+            await asyncio.sleep(0)
+        assert world.admission.is_waiting(made.record.run_id)
+
+
+async def test_a_cancel_between_the_claim_and_the_start_is_carried_out(world: World) -> None:
+    record = await waiting_run(world)
+    world.supervisor.cancel(record.run_id, "client")
+    await world.ended(record.run_id)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        async with held_writer(world):
+            late = replace(
+                await stored(world, record.run_id),
+                record=replace(record, run_id=RunId("run_late"), status="queued", epoch=0),
+                arrival=100,
+            )
+            world.log.create(late, RunQueued(position=0, ahead=0, estimated_start_seconds=None))
+            executing = tasks.create_task(world.supervisor.execute(RunId("run_late")))
+            while RunId("run_late") not in world.supervisor.live:  # noqa: ASYNC110 -- it says nothing when it is there
+                await asyncio.sleep(0)
+            world.supervisor.cancel(RunId("run_late"), "operator")
+        assert await executing
+    end = (await world.ended(RunId("run_late")))[-1]
+    assert isinstance(end, RunCancelled)
+    assert end.by == "operator"
+
+
+async def test_a_run_that_is_deleted_elsewhere_is_not_worked_on_any_more(world: World) -> None:
+    record = await waiting_run(world)
+    await world.log.delete(record.run_id)
+    others_of(world).note(Deleted(record.run_id))
+    async with asyncio.timeout(10):
+        while world.pipelines.busy:  # noqa: ASYNC110 -- it says nothing when it is over
+            await asyncio.sleep(0)
+
+
+async def test_a_run_whose_deletion_nobody_told_is_not_worked_on_any_more(world: World) -> None:
+    record = await waiting_run(world)
+    await world.log.delete(record.run_id)
+    await others_of(world)._reconcile()
+    async with asyncio.timeout(10):
+        while world.pipelines.busy:  # noqa: ASYNC110 -- it says nothing when it is over
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(("text", "answer"), [("box it", "42"), ("report it", None)])

@@ -11,7 +11,7 @@ import math
 import time
 from bisect import bisect_left, insort
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from thinkpool_pipeline.errors import AdmissionError, QueueFull, TooManyRuns
@@ -54,13 +54,23 @@ class Admission:
     share a tenant gets only while every other one's is free for its owner.
     """
 
-    def __init__(self, *, slots: int, max_queued: int, tenants: Collection[Tenant] = (), last_arrival: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        slots: int,
+        max_queued: int,
+        tenants: Collection[Tenant] = (),
+        last_arrival: int = 0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`clock` is that of the deployment, in seconds since the epoch."""
         self.slots = slots
         """How many runs can execute at once in the whole deployment; it changes as replicas come and go."""
         self._max_queued = max_queued
         self._tenants = frozenset(tenants)
         self._share = max_queued // max(1, len(self._tenants))
         self._last_arrival = last_arrival
+        self._clock = clock
         self._waiting: dict[RunId, Ticket] = {}
         self._lanes: dict[tuple[Tenant, int], list[Ticket]] = {}
         self._executing: dict[RunId, Ticket] = {}
@@ -93,7 +103,7 @@ class Admission:
             raise refusal
         self._last_arrival += 1
         ticket = Ticket(
-            run_id=run_id, tenant=tenant, priority=priority, arrival=self._last_arrival, accepted_at=time.time()
+            run_id=run_id, tenant=tenant, priority=priority, arrival=self._last_arrival, accepted_at=self._clock()
         )
         self.readmit(ticket)
         return ticket

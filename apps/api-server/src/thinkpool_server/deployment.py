@@ -97,7 +97,7 @@ async def open_deployment(
             name=name,
             executor=executor,
             database=url,
-            store=PostgresStore(url, executor),
+            store=PostgresStore(url, executor, clock=membership.now),
             lease=membership,
             membership=membership,
         )

@@ -1,7 +1,6 @@
 """What has to be looked at now and then: deserted, waiting, overdue, lost and expired runs."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from typing import NoReturn, TypeAlias
@@ -61,16 +60,16 @@ class Housekeeping:
         await self._service.stop_deserted()
         if ticks % PLACES_EVERY_TICKS == 0:
             self._service.tell_places()
-            await self._service.fail_overdue(accepted_before=time.time() - self._queue_timeout_seconds)
+            await self._service.fail_overdue(accepted_before=self._log.now() - self._queue_timeout_seconds)
         if ticks % EXPIRY_EVERY_TICKS == 1:
             await self._service.release_ended()
             await self.expire()
 
     async def expire(self) -> None:
         """Deletes what is past its retention."""
-        ended_before = time.time() - self._retention_seconds
-        while expired := await self._log.expire(ended_before=ended_before, most=EXPIRED_AT_ONCE):
-            await self._engine.forget(expired)
+        ended_before = self._log.now() - self._retention_seconds
+        while await self._log.expire(ended_before=ended_before, most=EXPIRED_AT_ONCE, forget=self._engine.forget):
+            pass
 
 
 async def keep_swept(log: EventLog, sweep: Sweep) -> NoReturn:

@@ -85,6 +85,7 @@ class OtherReplicas:
                 self._supervisor.note_moved(run_id)
             case Deleted(run_id):
                 self._log.note(notice)
+                self._supervisor.cancel(run_id, "client")
                 self._forget(run_id)
             case Appended():
                 self._log.note(notice)
@@ -127,10 +128,13 @@ class OtherReplicas:
 
     async def _reconcile(self) -> None:
         """Puts right what missed notices, and replicas that died between two steps, have left behind."""
-        known = self._admission.known()
+        known = self._admission.known() - self._service.creating
+        live = self._supervisor.live
         unfinished = {run.run_id: run for run in await self._log.unfinished()}
         for run_id in known - unfinished.keys():
             self._forget(run_id)
+        for run_id in live - unfinished.keys():
+            self._supervisor.cancel(run_id, "client")
         for run_id, run in unfinished.items():
             self._admission.readmit(ticket_of(run))
             if run.status == "running":

@@ -100,7 +100,7 @@ class EventLogRunService:
             raise ShuttingDown
         ticket = self._admission.admit(run_id, submission.tenant, submission.priority)
         run = StoredRun(
-            record=_new_record(run_id, submission),
+            record=_new_record(run_id, submission, created_at=self._log.now()),
             arrival=ticket.arrival,
             fingerprint=fingerprint,
             cancelled_by=None,
@@ -110,7 +110,7 @@ class EventLogRunService:
             run,
             self._admission.place(ticket),
             partial(self._refusal, submission.tenant),
-            unless_begun_since=time.time() - RETRY_SECONDS if _is_retry(submission) else None,
+            unless_begun_since=self._log.now() - RETRY_SECONDS if _is_retry(submission) else None,
         )
         self._creating[run_id] = creating
         self._accepted.put(submission.tenant, (ticket, creating, submission.is_foreground))
@@ -205,6 +205,11 @@ class EventLogRunService:
                 return
             await asyncio.sleep(0)
 
+    @property
+    def creating(self) -> set[RunId]:
+        """Runs of which it is not known yet whether they are stored."""
+        return set(self._creating)
+
     async def feed(self) -> None:
         """Hands accepted runs to the engine, in each tenant's order, until cancelled."""
         while True:
@@ -215,7 +220,7 @@ class EventLogRunService:
                 creation = Creation(arrival=None)
             self._creating.pop(ticket.run_id, None)
             if creation.arrival is None:
-                self._leave(ticket.run_id)
+                await self._give_back(ticket)
                 continue
             if is_foreground and creating.was_refused:
                 self.note_deserted(ticket.run_id)
@@ -303,7 +308,7 @@ class EventLogRunService:
         if _key(submission) is not None:
             found = await self._find(run_id, fingerprint)
         if found is None and _is_retry(submission):
-            first_try = await self._log.find_begun(fingerprint, ended_after=time.time() - RETRY_SECONDS)
+            first_try = await self._log.find_begun(fingerprint, ended_after=self._log.now() - RETRY_SECONDS)
             if first_try is not None:
                 found = await self._find(first_try, fingerprint)
         return found
@@ -341,6 +346,20 @@ class EventLogRunService:
             if run is not None and run.fingerprint != fingerprint:
                 raise IdempotencyConflict
             return None if run is None else run.record
+
+    async def _give_back(self, ticket: Ticket) -> None:
+        """Leaves the queue to whose place it is: another replica may have made the run of the same request."""
+        run = None
+        with suppress(StoreUnavailable):
+            run = await self._log.get(ticket.run_id)
+        self._leave(ticket.run_id)
+        if run is not None and not run.record.is_ended:
+            record = run.record
+            self._admission.readmit(
+                replace(ticket, priority=record.priority, arrival=run.arrival, accepted_at=record.created_at)
+            )
+            if run.record.status == "running":
+                self._admission.start(ticket.run_id)
 
     async def _hand_over(self, ticket: Ticket) -> None:
         while True:
@@ -403,7 +422,7 @@ def ticket_of(run: UnfinishedRun) -> Ticket:
     )
 
 
-def _new_record(run_id: RunId, submission: Submission) -> RunRecord:
+def _new_record(run_id: RunId, submission: Submission, *, created_at: float) -> RunRecord:
     return RunRecord(
         run_id=run_id,
         tenant=submission.tenant,
@@ -413,7 +432,7 @@ def _new_record(run_id: RunId, submission: Submission) -> RunRecord:
         priority=submission.priority,
         is_foreground=submission.is_foreground,
         metadata=submission.metadata,
-        created_at=time.time(),
+        created_at=created_at,
         started_at=None,
         finished_at=None,
         epoch=0,

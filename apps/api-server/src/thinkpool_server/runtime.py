@@ -5,8 +5,7 @@ and only then do the clients close that the runs were using.
 """
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,7 +16,7 @@ from typing import Any
 from thinkpool_pipeline.events import END_TYPES, RunEvent
 from thinkpool_pipeline.knowledge import KnowledgeBase
 from thinkpool_pipeline.loop import LoopSettings
-from thinkpool_pipeline.outward import Outward, open_outward
+from thinkpool_pipeline.outward import Outward, Timing, open_outward
 from thinkpool_pipeline.parsing import open_parser
 from thinkpool_pipeline.pipeline import ResearchPipeline
 from thinkpool_pipeline.pool import PipelinePool
@@ -86,86 +85,39 @@ async def build_runtime(settings: Settings, *, url: str | None = None) -> AsyncG
 
     """
     async with AsyncExitStack() as stack:
-        lost = asyncio.Event()
+        lost, ended = asyncio.Event(), asyncio.Event()
         directory = stack.enter_context(hold_data_directory(settings.data_dir, url=url))
         deployment = await stack.enter_async_context(open_deployment(settings, directory, on_lost=lost.set))
         means = await stack.enter_async_context(_open_means(settings, directory, deployment))
-        toolbox = means.toolbox
         models = make_models(settings, means.outward)
-        metrics = Metrics(settings.metrics_namespace, toolbox.tool_names())
-        ended = asyncio.Event()
+        metrics = Metrics(settings.metrics_namespace, means.toolbox.tool_names())
         log = await stack.enter_async_context(_open_log(deployment, metrics, ended))
-        pool = await stack.enter_async_context(_make_pool(settings, models, toolbox))
-        unfinished = await log.unfinished()
-        admission = await _restore_admission(settings, log, unfinished)
-        supervisor = Supervisor(log, pool, admission, replica=deployment.executor)
-        engine = await stack.enter_async_context(
-            DbosEngine(
-                deployment.database,
-                supervisor.execute,
-                _limits(settings),
-                executor=deployment.executor,
-                replicas=lambda: deployment.replicas,
-                announce=_announcer(log),
-            )
-        )
-        figures = FigureSources(
-            deployment=deployment,
-            log=log,
-            pool=pool,
-            admission=admission,
-            supervisor=supervisor,
-            outward=means.outward,
-            knowledge=means.knowledge,
-            toolbox=toolbox,
-            queue_limit=settings.max_queued_requests,
-            slots=settings.max_concurrent_requests,
-        )
-        service = EventLogRunService(
-            log,
-            engine,
-            supervisor,
-            admission,
-            disconnect_grace_seconds=settings.disconnect_grace_seconds,
-            has_others=deployment.membership is not None,
-            statistics=figures.gather,
-            webhook_tenants=frozenset(_webhook_urls(settings)),
-        )
+        pool = await stack.enter_async_context(_make_pool(settings, models, means.toolbox))
+        runs = await stack.enter_async_context(_open_runs(settings, deployment, means, log, pool))
         runtime = ServerRuntime(
-            service=service,
+            service=runs.service,
             settings=settings,
             metrics=metrics,
             documents=means.knowledge,
             model_names=tuple(models),
-            toolbox=toolbox,
+            toolbox=means.toolbox,
             version=version(PACKAGE),
             log=log,
-            engine=engine,
+            engine=runs.engine,
             lost=lost,
             loop=asyncio.get_running_loop(),
         )
-        stack.push_async_callback(_hand_back, runtime, supervisor)
-        work = [service.feed(), _housekeeping(runtime).run(), keep_swept(log, toolbox.sweep)]
+        stack.push_async_callback(_hand_back, runtime, runs.supervisor)
+        if deployment.membership is None:
+            await runs.service.recover(runs.unfinished)
+        work = [
+            runs.service.feed(),
+            _housekeeping(runtime).run(),
+            keep_swept(log, means.toolbox.sweep),
+            *_among_others(runtime, runs, deployment),
+        ]
         if settings.webhook_secrets:
             work.append(_dispatch(settings, log, means.outward, metrics, ended).run())
-        if deployment.membership is None:
-            await service.recover(unfinished)
-        else:
-            others = OtherReplicas(
-                deployment.membership,
-                log,
-                engine,
-                admission,
-                supervisor,
-                service,
-                max_slots=settings.max_concurrent_requests,
-            )
-            url = str(deployment.database)
-            work += [
-                others.watch(),
-                listen(url, deployment.executor, on_notice=others.note, on_gap=others.note_gap),
-                _abandon_when(lost, supervisor),
-            ]
         await stack.enter_async_context(_in_background(*work))
         yield runtime
 
@@ -195,16 +147,89 @@ async def _open_means(settings: Settings, directory: DataDirectory, deployment: 
         yield _Means(outward=outward, knowledge=knowledge, toolbox=toolbox)
 
 
-async def _restore_admission(settings: Settings, log: EventLog, unfinished: Sequence[UnfinishedRun]) -> Admission:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Runs:
+    """What takes runs in and works on them."""
+
+    admission: Admission
+    supervisor: Supervisor
+    engine: DbosEngine
+    service: EventLogRunService
+    unfinished: Sequence[UnfinishedRun]
+    """Of before the start."""
+
+
+@asynccontextmanager
+async def _open_runs(
+    settings: Settings, deployment: Deployment, means: _Means, log: EventLog, pool: PipelinePool
+) -> AsyncGenerator[_Runs]:
+    unfinished = await log.unfinished()
+    admission = await _restore_admission(settings, deployment, log, unfinished)
+    supervisor = Supervisor(log, pool, admission, replica=deployment.executor)
+    figures = FigureSources(
+        deployment=deployment,
+        log=log,
+        pool=pool,
+        admission=admission,
+        supervisor=supervisor,
+        outward=means.outward,
+        knowledge=means.knowledge,
+        toolbox=means.toolbox,
+        queue_limit=settings.max_queued_requests,
+        slots=settings.max_concurrent_requests,
+    )
+    async with DbosEngine(
+        deployment.database,
+        supervisor.execute,
+        _limits(settings),
+        executor=deployment.executor,
+        replicas=lambda: deployment.replicas,
+        announce=_announcer(log),
+    ) as engine:
+        service = EventLogRunService(
+            log,
+            engine,
+            supervisor,
+            admission,
+            disconnect_grace_seconds=settings.disconnect_grace_seconds,
+            has_others=deployment.membership is not None,
+            statistics=figures.gather,
+            webhook_tenants=frozenset(_webhook_urls(settings)),
+        )
+        yield _Runs(admission=admission, supervisor=supervisor, engine=engine, service=service, unfinished=unfinished)
+
+
+def _among_others(runtime: ServerRuntime, runs: _Runs, deployment: Deployment) -> Generator[Coroutine[Any, Any, None]]:
+    """What a replica of several does besides; nothing for a process that is alone."""
+    if deployment.membership is None:
+        return
+    others = OtherReplicas(
+        deployment.membership,
+        runtime.log,
+        runs.engine,
+        runs.admission,
+        runs.supervisor,
+        runs.service,
+        max_slots=runtime.settings.max_concurrent_requests,
+    )
+    yield others.watch()
+    yield listen(str(deployment.database), deployment.executor, on_notice=others.note, on_gap=others.note_gap)
+    yield _abandon_when(runtime.lost, runs.supervisor)
+
+
+async def _restore_admission(
+    settings: Settings, deployment: Deployment, log: EventLog, unfinished: Sequence[UnfinishedRun]
+) -> Admission:
     admission = Admission(
         slots=min(settings.pipeline_pool_size, settings.max_concurrent_requests),
         max_queued=settings.max_queued_requests,
         tenants={Tenant(key.tenant) for key in settings.server_api_keys},
         last_arrival=await log.last_arrival(),
+        clock=log.now,
     )
     for run in unfinished:
         admission.readmit(ticket_of(run))
-        if settings.database_url is not None and run.status == "running":
+        if deployment.membership is not None and run.status == "running":
             admission.start(run.run_id)
     return admission
 
@@ -244,10 +269,17 @@ def _webhook_urls(settings: Settings) -> dict[Tenant, str]:
     return {Tenant(webhook.tenant): webhook.url.get_secret_value() for webhook in settings.webhooks}
 
 
-def _dispatch(settings: Settings, log: EventLog, outward: Outward, metrics: Metrics, ended: asyncio.Event) -> Dispatch:
+def _dispatch(
+    settings: Settings,
+    log: EventLog,
+    outward: Outward,
+    metrics: Metrics,
+    ended: asyncio.Event,
+) -> Dispatch:
+    timing = Timing(wall_clock=log.now)
     rules = WebhookRules.of(settings)
-    courier = Courier(log, outward, rules, _webhook_urls(settings), count=metrics.observe_webhook)
-    return Dispatch(log, courier, wake=ended)
+    courier = Courier(log, outward, rules, _webhook_urls(settings), count=metrics.observe_webhook, timing=timing)
+    return Dispatch(log, courier, wake=ended, timing=timing)
 
 
 def _housekeeping(runtime: ServerRuntime) -> Housekeeping:
@@ -267,7 +299,7 @@ async def _open_log(deployment: Deployment, metrics: Metrics, ended: asyncio.Eve
     def observe(record: RunRecord, event: RunEvent) -> None:
         if event.type in END_TYPES:
             ended.set()
-        metrics.observe(event, since_submit_seconds=max(0.0, time.time() - record.created_at))
+        metrics.observe(event, since_submit_seconds=max(0.0, deployment.store.now() - record.created_at))
 
     log = EventLog(deployment.store, lease=deployment.lease, observe=observe)
     try:

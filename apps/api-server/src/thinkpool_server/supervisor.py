@@ -31,6 +31,7 @@ MAX_IDLE_ATTEMPTS = 20
 
 _TURN_WAIT_SECONDS = 1.0
 _LOG_RETRY_SECONDS = 1.0
+_LAST_WRITES_SECONDS = 5.0  # what is on its way to a database that is away goes on after the restart
 
 _logger = logging.getLogger(__name__)
 
@@ -47,9 +48,23 @@ class _Fate(Enum):
 class _LiveRun:
     """A run that executes here."""
 
-    work: "asyncio.Task[EndEvent | _Fate]"
+    work: "asyncio.Task[EndEvent | _Fate] | None" = None
+    """None until the run is claimed."""
+    is_stopped: bool = False
     cancelled_by: CancelledBy | None = None
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def begin(self, work: "asyncio.Task[EndEvent | _Fate]") -> None:
+        """Has the work, unless it was stopped before."""
+        self.work = work
+        if self.is_stopped:
+            work.cancel()
+
+    def stop(self) -> None:
+        """Cancels the work, now or as soon as it begins."""
+        self.is_stopped = True
+        if self.work is not None:
+            self.work.cancel()
 
 
 class Supervisor:
@@ -69,6 +84,11 @@ class Supervisor:
 
     def __repr__(self) -> str:
         return f"<Supervisor [{len(self._live)} live]>"
+
+    @property
+    def live(self) -> set[RunId]:
+        """The runs that execute here."""
+        return set(self._live)
 
     @property
     def executing(self) -> int:
@@ -94,7 +114,7 @@ class Supervisor:
             return None
         if live.cancelled_by is None:
             live.cancelled_by = by
-            live.work.cancel()
+            live.stop()
         return live.is_over
 
     def note_moved(self, run_id: RunId) -> None:
@@ -109,13 +129,15 @@ class Supervisor:
             async with asyncio.timeout(grace_seconds):
                 await self._all_over()
         for live in self._live.values():
-            live.work.cancel()
-        await self._all_over()
+            live.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WRITES_SECONDS):
+                await self._all_over()
 
     def abandon(self) -> None:
         """Stops all work at once, and writes nothing: the runs are another replica's."""
         for live in self._live.values():
-            live.work.cancel()
+            live.stop()
 
     async def _all_over(self) -> None:
         for live in tuple(self._live.values()):
@@ -125,29 +147,33 @@ class Supervisor:
         await self._take_turn(run_id)
         self._admission.start(run_id)
         self.note_moved(run_id)
-        claim = await self._log.claim(run_id)
-        if claim is None:
-            self._admission.leave(run_id)
-            return _Fate.SUPERSEDED
-        if claim.record.epoch > 1:
-            self.resumed_runs += 1
-            self.repeated_steps += len(claim.journal.torn.turns) + len(claim.journal.torn.calls)
+        with self._registered(run_id) as live:  # before the claim: who is told of it may ask for a cancel at once
+            claim = await self._log.claim(run_id)
+            if claim is None:
+                self._admission.leave(run_id)
+                return _Fate.SUPERSEDED
+            if claim.record.epoch > 1:
+                self.resumed_runs += 1
+                self.repeated_steps += len(claim.journal.torn.turns) + len(claim.journal.torn.calls)
+            return await self._execute_claimed(claim, live)
+
+    async def _execute_claimed(self, claim: Claim, live: _LiveRun) -> EndEvent | _Fate:
+        run_id = claim.record.run_id
         began_at = time.monotonic()
         async with asyncio.TaskGroup() as tasks:  # a task of its own, so that cancelling the work cancels nothing else
-            live = _LiveRun(work=tasks.create_task(self._work(claim), name=run_id))
-            with self._registered(run_id, live):
-                ended = await self._recorded_outcome(claim, live)
-                if not isinstance(ended, _Fate):
-                    self._admission.leave(run_id, executed_seconds=time.monotonic() - began_at)
-                elif ended is _Fate.SUPERSEDED:
-                    self._admission.leave(run_id)
+            live.begin(tasks.create_task(self._work(claim), name=run_id))
+            ended = await self._recorded_outcome(claim, live)
+            if not isinstance(ended, _Fate):
+                self._admission.leave(run_id, executed_seconds=time.monotonic() - began_at)
+            elif ended is _Fate.SUPERSEDED:
+                self._admission.leave(run_id)
         return ended
 
     @contextmanager
-    def _registered(self, run_id: RunId, live: _LiveRun) -> Generator[None]:
-        self._live[run_id] = live
+    def _registered(self, run_id: RunId) -> Generator[_LiveRun]:
+        self._live[run_id] = live = _LiveRun()
         try:
-            yield
+            yield live
         finally:
             del self._live[run_id]
             live.is_over.set()
@@ -171,6 +197,7 @@ class Supervisor:
     async def _outcome(self, claim: Claim, live: _LiveRun) -> EndEvent | _Fate:
         if claim.cancelled_by is not None:
             self.cancel(claim.record.run_id, as_canceller(claim.cancelled_by))
+        assert live.work is not None
         await asyncio.wait([live.work])
         if not live.work.cancelled():
             return live.work.result()

@@ -2,12 +2,8 @@
 
 import asyncio
 import logging
-import socket
-import socketserver
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import pytest
 from thinkpool_pipeline.values import RunId
@@ -15,6 +11,7 @@ from thinkpool_server.engine import DbosEngine, EngineLimits
 from thinkpool_server.errors import StoreUnavailable
 from thinkpool_server.runs import Tenant
 from thinkpool_server.testing.postgres_server import PostgresServer, find_programs, running_postgres
+from thinkpool_server.testing.relay import relayed
 
 A = Tenant("a")
 ONE_AT_A_TIME = EngineLimits(in_deployment=1, in_replica=1, per_tenant=1)
@@ -40,69 +37,6 @@ class Work:
     async def next_start(self) -> RunId:
         async with asyncio.timeout(20):
             return await self.started.get()
-
-
-class Relay(socketserver.ThreadingTCPServer):
-    """Stands before a database.
-
-    With `is_flowing` cleared it keeps every connection and passes nothing on; with `is_tearing` set it passes the next
-    commit on, and cuts the connection instead of passing on the answer.
-    """
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 50
-
-    def __init__(self, target: tuple[str, int]) -> None:
-        super().__init__(("127.0.0.1", 0), _Passage)
-        self.target = target
-        self.is_flowing = threading.Event()
-        self.is_flowing.set()
-        self.is_tearing = threading.Event()
-
-
-class _Passage(socketserver.BaseRequestHandler):
-    server: Relay
-
-    is_torn = False
-
-    def handle(self) -> None:
-        with socket.create_connection(self.server.target) as far:
-            back = threading.Thread(target=self._pass, args=(far, self.request), daemon=True)
-            back.start()
-            self._pass(self.request, far)
-            back.join()
-
-    def _pass(self, source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                self.server.is_flowing.wait()
-                if self.is_torn:
-                    source.shutdown(socket.SHUT_RDWR)
-                    break
-                if self.server.is_tearing.is_set() and source is self.request and b"COMMIT\0" in data:
-                    self.server.is_tearing.clear()
-                    self.is_torn = True
-                target.sendall(data)
-            target.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-
-
-@contextmanager
-def relayed(url: str) -> Iterator[tuple[Relay, str]]:
-    parts = urlsplit(url)
-    assert parts.hostname is not None
-    assert parts.port is not None
-    with Relay((parts.hostname, parts.port)) as relay:
-        serving = threading.Thread(target=relay.serve_forever)
-        serving.start()
-        try:
-            yield relay, url.replace(f":{parts.port}/", f":{relay.server_address[1]}/")
-        finally:
-            relay.is_flowing.set()
-            relay.shutdown()
-            serving.join()
 
 
 @pytest.fixture

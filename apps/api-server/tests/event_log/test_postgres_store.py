@@ -21,6 +21,7 @@ from thinkpool_server.event_log.store import Append, Crowd, WriteStore
 from thinkpool_server.postgres import connect
 from thinkpool_server.runs import Tenant
 from thinkpool_server.testing.postgres_server import PostgresServer, find_programs, running_postgres
+from thinkpool_server.testing.relay import relayed
 
 TURN = TurnStarted(turn=1, purpose="research")
 
@@ -240,6 +241,55 @@ async def test_a_run_that_was_committed_is_kept_though_its_asker_was_told_otherw
         assert [run.run_id for run in await log.unfinished()] == [RUN]
 
 
+async def test_a_database_that_hangs_is_waited_for_by_nobody_and_asked_again_on_a_new_connection(
+    database_url: str,
+) -> None:
+    with relayed(database_url) as (relay, url):
+        async with opened_log(joined_store(url)) as log:
+            await log.create(stored_run(), QUEUED)
+            await log.get(RUN)
+            relay.strand()
+            claiming = asyncio.ensure_future(log.claim(RUN))
+            with pytest.raises(StoreUnavailable):
+                while True:  # until it is the thread's turn that has a connection
+                    await log.get(RUN)
+            run = await log.get(RUN)
+            assert run is not None
+            assert (await claiming) is not None
+            assert log.is_writable
+
+
+async def test_a_log_whose_database_hangs_says_so_and_refuses_runs(database_url: str) -> None:
+    with relayed(database_url) as (relay, url):
+        async with opened_log(joined_store(url)) as log:
+            await log.create(stored_run(), QUEUED)
+            assert log.is_writable
+            relay.is_flowing.clear()
+            flushing = asyncio.ensure_future(log.flush())
+            async with asyncio.timeout(4):
+                while log.is_writable:  # noqa: ASYNC110 -- it is time that passes
+                    await asyncio.sleep(0.01)
+                with pytest.raises(StoreUnavailable):
+                    await log.create(stored_run(RunId("run_b")), QUEUED)
+            relay.is_flowing.set()
+            await flushing
+            assert log.is_writable
+
+
+async def test_a_log_is_closed_though_its_database_hangs(database_url: str) -> None:
+    with relayed(database_url) as (relay, url):
+        async with asyncio.timeout(15), opened_log(joined_store(url)) as log:
+            await log.create(stored_run(), QUEUED)
+            await log.get(RUN)
+            relay.is_flowing.clear()
+            writing = asyncio.ensure_future(log.flush())
+            reading = asyncio.ensure_future(log.get(RUN))
+            await asyncio.sleep(0)
+        for waiting in (writing, reading):
+            with pytest.raises(StoreUnavailable):
+                await waiting
+
+
 class LosesAnswers:
     """Operations that end the writer's own session: before the commit, or together with it."""
 
@@ -374,8 +424,9 @@ def test_retention_deletes_what_ended_and_remembers_it(database_url: str) -> Non
     store = joined_store(database_url)
     store.write([lambda to: to.insert_run(stored_run(), lambda _: None)])
     query(database_url, "UPDATE thinkpool.runs SET finished_at = 5, status = 'completed' RETURNING 1")
-    assert store.expire(4, 10) == []
-    assert store.expire(6, 10) == [RUN]
+    assert store.past(4, 10) == []
+    assert store.past(6, 10) == [RUN]
+    store.expire([RUN], 6)
     assert store.get(RUN) is None
     assert store.is_expired(RUN, Tenant("default"))
     store.close()

@@ -9,6 +9,7 @@ from thinkpool_server.errors import ReplicaLost
 from thinkpool_server.postgres import connect, migrate
 from thinkpool_server.replicas.membership import Membership, open_membership
 from thinkpool_server.testing.postgres_server import PostgresServer, find_programs, running_postgres
+from thinkpool_server.testing.relay import relayed
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ async def test_who_was_taken_for_dead_learns_it_and_begins_nothing(url: str) -> 
         await membership.confirmed()
         execute(url, "DELETE FROM thinkpool.replicas RETURNING 1")
         await lost.wait()
-        assert (membership.is_lost, membership.is_held) == (True, False)
+        assert not membership.is_held
         with pytest.raises(ReplicaLost):
             await membership.confirmed()
 
@@ -130,3 +131,38 @@ async def test_a_database_that_restarts_costs_nobody_its_place(own_postgres: Pos
         assert buried == []
         assert not lost_first.is_set()
         assert not lost_second.is_set()
+
+
+async def test_a_database_that_hangs_is_as_good_as_none_and_is_reached_again_on_a_new_connection(url: str) -> None:
+    with relayed(url) as (relay, through):
+        async with joined(through, "a") as (membership, lost):
+            session = membership._connection
+            relay.strand()
+            async with asyncio.timeout(10):
+                while membership.is_connected:  # noqa: ASYNC110 -- it is time that passes
+                    await asyncio.sleep(0.01)
+                assert membership._connection is session
+                while not membership.is_connected:  # noqa: ASYNC110 -- as above
+                    await asyncio.sleep(0.01)
+            assert membership._connection is not session
+            assert membership.is_held
+            assert not lost.is_set()
+
+
+async def test_replicas_judge_by_the_clock_of_the_database(url: str) -> None:
+    name = url.rpartition("/")[2]
+    with connect(url, purpose="test") as connection:
+        connection.execute(
+            "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz"
+            " LANGUAGE sql AS $$ SELECT pg_catalog.clock_timestamp() - interval '1 hour' $$"
+        )
+        connection.execute(f"ALTER DATABASE {name} SET search_path = public, pg_catalog".encode())
+    async with joined(url, "a") as (membership, _):
+        [(hour_ago,)] = execute(url, "SELECT extract(epoch FROM clock_timestamp())::double precision")
+        assert abs(membership.now() - hour_ago) < 60
+
+
+async def test_a_place_is_left_though_the_database_hangs(url: str) -> None:
+    with relayed(url) as (relay, through):
+        async with asyncio.timeout(15), joined(through, "a"):
+            relay.is_flowing.clear()

@@ -25,12 +25,12 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from thinkpool_pipeline.values import RunId
 
 from thinkpool_server.engine.claims import RETRY_SECONDS, ClaimWorker
-from thinkpool_server.engine.connections import CuttableConnections
 from thinkpool_server.engine.dbos_queue import APPLICATION, APPLICATION_VERSION, WORKFLOW, DbosQueue
 from thinkpool_server.engine.protocol import EngineLimits, Execute
 from thinkpool_server.engine.sql_engines import postgres_engine, sqlite_engine, translated_errors
 from thinkpool_server.engine.wake import WakeableStop
 from thinkpool_server.errors import StoreUnavailable
+from thinkpool_server.postgres.cuttable_connections import CuttableConnections
 from thinkpool_server.runs import Tenant
 
 EMBEDDED_EXECUTOR: Final = "local"
@@ -76,10 +76,14 @@ class DbosEngine:
         announce: Callable[[], None] = lambda: None,
     ) -> None:
         if isinstance(database, Path):
-            self._sql_engine, self._cut = sqlite_engine(database), _idle
+            self._sql_engine, self._hang_up, self._cut = sqlite_engine(database), _idle, _idle
         else:
-            connections = CuttableConnections(database)
-            self._sql_engine, self._cut = postgres_engine(connections), connections.cut
+            connections = CuttableConnections(database, purpose="run queue")
+            self._sql_engine, self._hang_up, self._cut = (
+                postgres_engine(connections),
+                connections.hang_up,
+                connections.cut,
+            )
         self._execute = execute
         self._limits = limits
         self._executor = executor
@@ -173,6 +177,7 @@ class DbosEngine:
                 with translated_errors():
                     return await asyncio.get_running_loop().run_in_executor(self._callers, work)
         except TimeoutError as error:
+            self._hang_up()
             raise StoreUnavailable from error
 
     def _launch(self) -> None:

@@ -11,8 +11,9 @@ from sqlalchemy import create_engine
 from sqlalchemy.event import listen
 from sqlalchemy.exc import SQLAlchemyError
 
-from thinkpool_server.engine.connections import CuttableConnections
 from thinkpool_server.errors import StoreUnavailable
+from thinkpool_server.postgres.connection import Connection
+from thinkpool_server.postgres.cuttable_connections import CuttableConnections
 from thinkpool_server.postgres.sizes import RUN_QUEUE_CONNECTIONS
 
 _CONNECTION_SECONDS = 5.0
@@ -21,9 +22,15 @@ _SQLITE_WITH_SUBSECONDS = (3, 42, 0)
 
 def postgres_engine(connections: CuttableConnections) -> SqlEngine:
     """A pool of so few connections that a hundred replicas may share a database."""
+
+    def connect() -> Connection:
+        connection = connections.open()
+        connection.autocommit = False
+        return connection
+
     return create_engine(
         "postgresql+psycopg://",
-        creator=connections.open,
+        creator=connect,
         pool_size=RUN_QUEUE_CONNECTIONS,
         max_overflow=0,
         pool_timeout=_CONNECTION_SECONDS,

@@ -5,11 +5,11 @@ the notices say, by another replica.
 """
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from thinkpool_pipeline.draft import torn_steps
 from thinkpool_pipeline.events import EndEvent, RunEvent, StoredEvent, encode
@@ -40,10 +40,13 @@ from thinkpool_server.runs import RunRecord, RunStatus, Tenant
 
 T = TypeVar("T")
 
+Forget: TypeAlias = Callable[[Sequence[RunId]], Awaitable[None]]
+
 TICK_SECONDS = 0.05
 """How long deltas are gathered. All journals flush on the same tick, so that they share its commit."""
 
 _CREATE_SECONDS = 5.0
+_READ_SECONDS = 5.0
 _MOST_LAG_SECONDS = 1.0
 _CATCH_UP_RETRY_SECONDS = 0.25
 
@@ -55,6 +58,10 @@ def _refuse_none(crowd: Crowd) -> None:
 def _pass_over(told: "asyncio.Future[None]") -> None:
     """Leaves it at that: a notice is a hint, and the database says for itself that it is away."""
     told.exception()
+
+
+async def _forget_nothing(run_ids: Sequence[RunId]) -> None:
+    """Has nothing of them."""
 
 
 def _ignore(record: RunRecord, event: RunEvent) -> None:
@@ -121,13 +128,17 @@ class EventLog:
 
     @property
     def is_writable(self) -> bool:
-        """Whether the newest commit went through, and none waits for the database."""
-        return self._store.is_writable
+        """Whether the newest commit went through, and none waits long for the database."""
+        return self._store.is_writable and self.lag_seconds <= _MOST_LAG_SECONDS
 
     @property
     def open_readers(self) -> int:
         """Readers that are following a run now."""
         return sum(topic.readers for topic in self._topics.values())
+
+    def now(self) -> float:
+        """The one clock by which all replicas judge, in seconds since the epoch."""
+        return self._store.now()
 
     async def run(self) -> None:
         """Commits, and follows what other replicas commit, until cancelled; the log's other functions need it."""
@@ -141,8 +152,9 @@ class EventLog:
         await self._write(lambda _: None)
 
     def close(self) -> None:
-        """Closes the database; call it when `run` has ended."""
-        self._reading.shutdown()
+        """Closes the database; call it when `run` has ended. Whoever still reads then is cut off."""
+        self._store.hang_up_readers()
+        self._reading.shutdown(cancel_futures=True)
         self._store.close()
 
     def drain(self) -> None:
@@ -226,9 +238,16 @@ class EventLog:
         if topic is not None:
             topic.end()
 
-    async def expire(self, *, ended_before: float, most: int) -> list[RunId]:
-        """Deletes runs that ended before then, at most so many; which there were."""
-        return await self._read(partial(self._store.expire, ended_before, most))
+    async def expire(self, *, ended_before: float, most: int, forget: Forget = _forget_nothing) -> list[RunId]:
+        """Deletes runs that ended before then, at most so many; which there were.
+
+        `forget` deletes what else is kept of them, and comes first: a run that is still there is found once more.
+        """
+        run_ids = await self._read(partial(self._store.past, ended_before, most))
+        if run_ids:
+            await forget(run_ids)
+        await self._in_reading_thread(partial(self._store.expire, run_ids, ended_before))
+        return run_ids
 
     async def get(self, run_id: RunId) -> StoredRun | None:
         """The run, or None."""
@@ -394,7 +413,21 @@ class EventLog:
         return await self._commits.submit(operation)
 
     async def _read(self, query: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._reading, query)
+        """What the query finds.
+
+        Raises:
+            StoreUnavailable: the database is away, or does not answer within seconds.
+
+        """
+        try:
+            async with asyncio.timeout(_READ_SECONDS):
+                return await self._in_reading_thread(query)
+        except TimeoutError as error:
+            self._store.hang_up_readers()
+            raise StoreUnavailable from error
+
+    async def _in_reading_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._reading, work)
 
 
 def _give_up(answer: "asyncio.Future[Creation]") -> None:

@@ -16,6 +16,10 @@ T = TypeVar("T")
 
 _Entry = tuple[Operation, "asyncio.Future[Any]"]
 
+_PATIENCE_SECONDS = 5.0
+_MOST_PATIENCE_SECONDS = 60.0
+_CLOSE_SECONDS = 2.0
+
 
 class GroupCommit:
     """Runs write operations on a store, grouped into transactions, on one thread of its own.
@@ -30,6 +34,8 @@ class GroupCommit:
         self._wake = asyncio.Event()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event-log-writer")
         self._oldest_at: float | None = None
+        self._waiting_since = 0.0
+        self._writing: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
         return f"<GroupCommit [{len(self._waiting)} waiting]>"
@@ -43,8 +49,10 @@ class GroupCommit:
         """The operation's result, once it is committed."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        if self._oldest_at is None:
-            self._oldest_at = loop.time()
+        if not self._waiting:
+            self._waiting_since = loop.time()
+            if self._oldest_at is None:
+                self._oldest_at = self._waiting_since
         self._waiting.append((operation, future))
         self._wake.set()
         return future
@@ -57,29 +65,49 @@ class GroupCommit:
                 await self._wake.wait()
                 self._wake.clear()
                 batch, self._waiting = self._waiting, []
-                taken_at = loop.time()
-                await loop.run_in_executor(self._executor, self._commit, loop, batch)
-                self._oldest_at = taken_at if self._waiting else None
+                self._writing = loop.run_in_executor(self._executor, self._commit, loop, batch)
+                await self._answered(self._writing)
         finally:
             self._store.stop_waiting()
-            self._executor.shutdown()
+            await self._close()
+
+    async def _answered(self, writing: "asyncio.Future[None]") -> None:
+        """Returns when it is done; a database that does not answer is asked again, with ever more patience."""
+        patience_seconds = _PATIENCE_SECONDS
+        while not writing.done():
+            await asyncio.wait([writing], timeout=patience_seconds)
+            if not writing.done():
+                self._store.hang_up_writer()
+                patience_seconds = min(2 * patience_seconds, _MOST_PATIENCE_SECONDS)
+        writing.result()
+
+    async def _close(self) -> None:
+        """Lets a commit that is under way come to its end, if that is soon; does not wait for a lost database."""
+        self._executor.shutdown(wait=False)
+        if self._writing is not None and not self._writing.done():
+            await asyncio.wait([self._writing], timeout=_CLOSE_SECONDS)
+            self._store.hang_up_writer()
+            await asyncio.wait([self._writing], timeout=_CLOSE_SECONDS)
 
     def _commit(self, loop: asyncio.AbstractEventLoop, batch: list[_Entry]) -> None:
         try:
             results = self._store.write([operation for operation, _ in batch])
         except StoreUnavailable as error:
-            loop.call_soon_threadsafe(_fail, batch, error)
+            loop.call_soon_threadsafe(self._fail, batch, error)
         else:
-            loop.call_soon_threadsafe(_settle, batch, results)
+            loop.call_soon_threadsafe(self._settle, batch, results)
 
+    def _settle(self, batch: list[_Entry], results: list[Any]) -> None:
+        self._note_answer()
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)
 
-def _settle(batch: list[_Entry], results: list[Any]) -> None:
-    for (_, future), result in zip(batch, results, strict=True):
-        if not future.done():
-            future.set_result(result)
+    def _fail(self, batch: list[_Entry], error: StoreUnavailable) -> None:
+        self._note_answer()
+        for _, future in batch:
+            if not future.done():
+                future.set_exception(error)
 
-
-def _fail(batch: list[_Entry], error: StoreUnavailable) -> None:
-    for _, future in batch:
-        if not future.done():
-            future.set_exception(error)
+    def _note_answer(self) -> None:
+        self._oldest_at = self._waiting_since if self._waiting else None

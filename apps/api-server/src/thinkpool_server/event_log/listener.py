@@ -7,9 +7,11 @@ from typing import NoReturn
 import psycopg
 
 from thinkpool_server.event_log.notices import CHANNEL, Notice, unpack
-from thinkpool_server.postgres.connection import connect_async
+from thinkpool_server.postgres.connection import answered_within, connect_async
 
 _RETRY_SECONDS = 0.2
+_QUIET_SECONDS = 10.0
+_ANSWER_SECONDS = 3.0
 
 
 async def listen(
@@ -19,16 +21,24 @@ async def listen(
     while True:
         try:
             async with await connect_async(url, purpose="listener") as connection:
-                await connection.execute(f"LISTEN {CHANNEL}")
+                with answered_within(connection, _ANSWER_SECONDS):
+                    await connection.execute(f"LISTEN {CHANNEL}")
                 on_gap()
-                async for heard in connection.notifies():
-                    try:
-                        sender, notices = unpack(heard.payload)
-                    except (ValueError, TypeError, LookupError):  # of a newer release, or somebody else's
-                        on_gap()
-                        continue
-                    if sender != executor:
-                        for notice in notices:
-                            on_notice(notice)
+                while True:
+                    async for heard in connection.notifies(timeout=_QUIET_SECONDS):
+                        _hand_over(heard.payload, executor, on_notice, on_gap)
+                    with answered_within(connection, _ANSWER_SECONDS):  # or it would wait for a server that hangs
+                        await connection.execute("")
         except psycopg.Error:
             await asyncio.sleep(_RETRY_SECONDS)
+
+
+def _hand_over(payload: str, executor: str, on_notice: Callable[[Notice], None], on_gap: Callable[[], None]) -> None:
+    try:
+        sender, notices = unpack(payload)
+    except (ValueError, TypeError, LookupError):  # of a newer release, or somebody else's
+        on_gap()
+        return
+    if sender != executor:
+        for notice in notices:
+            on_notice(notice)

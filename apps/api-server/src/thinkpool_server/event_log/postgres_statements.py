@@ -106,8 +106,10 @@ WHERE fingerprint = %s AND (finished_at IS NULL OR finished_at > %s)
 ORDER BY arrival DESC LIMIT 1
 """
 
+PAST: Final[LiteralString] = "SELECT run_id FROM thinkpool.runs WHERE finished_at < %s ORDER BY finished_at LIMIT %s"
+
 EXPIRED: Final[LiteralString] = (
-    "SELECT run_id, tenant FROM thinkpool.runs WHERE finished_at < %s ORDER BY finished_at LIMIT %s"
+    "SELECT run_id, tenant FROM thinkpool.runs WHERE run_id = ANY(%s) AND finished_at IS NOT NULL"
     " FOR UPDATE SKIP LOCKED"
 )
 

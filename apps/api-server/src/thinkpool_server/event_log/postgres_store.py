@@ -45,7 +45,8 @@ from thinkpool_server.event_log.store import (
     StoredRun,
     UnfinishedRun,
 )
-from thinkpool_server.postgres.connection import Connection, connect
+from thinkpool_server.postgres.connection import Connection
+from thinkpool_server.postgres.cuttable_connections import CuttableConnections
 from thinkpool_server.runs import Tenant, file_facts
 
 T = TypeVar("T")
@@ -61,9 +62,12 @@ _CONFLICTS = (errors.DeadlockDetected, errors.SerializationFailure)
 class PostgresStore:
     """Implements `Store` and `WriteStore` for one replica, whose row in `replicas` must be there."""
 
-    def __init__(self, url: str, executor: str) -> None:
-        self._url = url
+    def __init__(self, url: str, executor: str, *, clock: Callable[[], float] = time.time) -> None:
+        """`clock` is the one by which all replicas judge, in seconds since the epoch."""
         self._executor = executor
+        self._clock = clock
+        self._writers = CuttableConnections(url, purpose="event log")
+        self._readers = CuttableConnections(url, purpose="reader")
         self._writer: Connection | None = None
         self._number = 0
         self._notices: list[Notice] = []
@@ -71,21 +75,32 @@ class PostgresStore:
         self._is_lost = False
         self._given_up = threading.Event()
         self._local = threading.local()
-        self._others: list[Connection] = []
         self.is_writable = True
         """Whether the newest write went through, and none waits for the database."""
 
     def __repr__(self) -> str:
         return f"<PostgresStore of {self._executor}>"
 
+    def now(self) -> float:
+        """The one clock by which all replicas judge, in seconds since the epoch."""
+        return self._clock()
+
     def stop_waiting(self) -> None:
         """Makes a `write` that waits for a lost database give up, and every later one too. Callable from anywhere."""
         self._given_up.set()
 
+    def hang_up_writer(self) -> None:
+        """Ends a `write` that waits for the database's answer: it is tried again. Callable from anywhere."""
+        self._writers.hang_up()
+
+    def hang_up_readers(self) -> None:
+        """Ends every read that waits for the database's answer. Callable from anywhere."""
+        self._readers.hang_up()
+
     def close(self) -> None:
-        """Closes every connection."""
-        for connection in (*self._others, *([] if self._writer is None else [self._writer])):
-            connection.close()
+        """Closes every connection; nobody reads or writes any more."""
+        self._writers.close()
+        self._readers.close()
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -168,7 +183,7 @@ class PostgresStore:
 
     def claim(self, run_id: RunId) -> StoredRun | None:
         """Raises the run's epoch; None when the run has ended or never was. Its question has its files."""
-        row = self._one(sql.CLAIM_RUN, time.time(), run_id)
+        row = self._one(sql.CLAIM_RUN, self.now(), run_id)
         if row is None:
             return None
         self._notices.append(Started(run_id))
@@ -224,7 +239,7 @@ class PostgresStore:
     def _append(self, batches: Sequence[Append]) -> list[tuple[StoredEvent, ...] | None]:
         if not batches:
             return []
-        now = time.time()
+        now = self.now()
         events = [(batch.run_id, place, *event) for batch in batches for place, event in enumerate(batch.events, 1)]
         steps = [(batch.run_id, *step) for batch in batches for step in batch.steps]
         values = {
@@ -253,7 +268,7 @@ class PostgresStore:
 
     def _open_writer(self) -> Connection:
         if self._writer is None:
-            self._writer = connect(self._url, purpose="event log")
+            self._writer = self._writers.open()
         return self._writer
 
     def _is_away(self) -> bool:
@@ -287,20 +302,23 @@ class PostgresStore:
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def expire(self, ended_before: float, most: int) -> list[RunId]:
-        """Deletes runs that ended before then, at most so many; which there were. Holds up no writer."""
+    def past(self, ended_before: float, most: int) -> list[RunId]:
+        """Runs that ended before then, at most so many, those that ended first."""
+        return [run_id for (run_id,) in self._rows(sql.PAST, (ended_before, most))]
 
-        def delete(connection: Connection) -> list[RunId]:
+    def expire(self, run_ids: Sequence[RunId], remembered_since: float) -> None:
+        """Deletes these runs, of those that have ended; those that another replica is deleting are passed over."""
+
+        def delete(connection: Connection) -> None:
             with connection.transaction(), connection.cursor() as cursor:
-                rows = cursor.execute(sql.EXPIRED, (ended_before, most)).fetchall()
-                run_ids = [run_id for run_id, _ in rows]
+                rows = cursor.execute(sql.EXPIRED, (list(run_ids),)).fetchall()
+                found = [run_id for run_id, _ in rows]
                 for statement in sql.DELETE_RUN:
-                    cursor.executemany(statement, [(run_id,) for run_id in run_ids])
-                connection.execute(sql.REMEMBER_EXPIRED, (time.time(), run_ids, [tenant for _, tenant in rows]))
-                connection.execute("DELETE FROM thinkpool.expired_runs WHERE at < %s", (ended_before,))
-            return [RunId(run_id) for run_id in run_ids]
+                    cursor.executemany(statement, [(run_id,) for run_id in found])
+                connection.execute(sql.REMEMBER_EXPIRED, (self.now(), found, [tenant for _, tenant in rows]))
+                connection.execute("DELETE FROM thinkpool.expired_runs WHERE at < %s", (remembered_since,))
 
-        return self._query(delete)
+        self._query(delete)
 
     def get(self, run_id: RunId) -> StoredRun | None:
         """The run, or None."""
@@ -374,13 +392,11 @@ class PostgresStore:
                 try:
                     return query(connection)
                 except psycopg.OperationalError:
-                    if not connection.closed:
+                    if not connection.closed or self._given_up.is_set():
                         raise
-                    self._others.remove(connection)
                     connection.close()
             self._local.connection = None
-            self._local.connection = connect(self._url, purpose="reader")
-            self._others.append(self._local.connection)
+            self._local.connection = self._readers.open()
             return query(self._local.connection)
         except psycopg.Error as error:
             raise StoreUnavailable from error

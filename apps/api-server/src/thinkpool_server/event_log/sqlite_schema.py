@@ -147,4 +147,6 @@ SELECT coalesce(max((SELECT max(arrival) FROM runs WHERE tenant = name)), 0) FRO
 """
 """From one tenant to the next by their index, and the newest of each: no more is read, however many runs there are."""
 
-EXPIRED = "SELECT run_id, tenant FROM runs WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
+PAST = "SELECT run_id FROM runs WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
+
+EXPIRED = "SELECT run_id, tenant FROM runs WHERE run_id IN (SELECT value FROM json_each(?)) AND finished_at IS NOT NULL"

@@ -65,6 +65,12 @@ class SqliteStore:
     def stop_waiting(self) -> None:
         """Does nothing: a file is there, or is not."""
 
+    def now(self) -> float:
+        """The clock of this machine, in seconds since the epoch."""
+        return time.time()
+
+    hang_up_writer = hang_up_readers = stop_waiting
+
     def close(self) -> None:
         """Closes every connection."""
         for connection in (*self._others, self._writer):
@@ -161,15 +167,19 @@ class SqliteStore:
     def tell(self, notice: Notice) -> None:
         """Tells nobody: there are no other replicas."""
 
-    def expire(self, ended_before: float, most: int) -> list[RunId]:
-        """Deletes runs that ended before then, at most so many; which there were."""
+    def past(self, ended_before: float, most: int) -> list[RunId]:
+        """Runs that ended before then, at most so many, those that ended first."""
+        with self._reading() as connection:
+            return [run_id for (run_id,) in connection.execute(schema.PAST, (ended_before, most))]
+
+    def expire(self, run_ids: Sequence[RunId], remembered_since: float) -> None:
+        """Deletes these runs, of those that have ended."""
         with self._reading() as connection, _transaction(connection):
-            rows = connection.execute(schema.EXPIRED, (ended_before, most)).fetchall()
+            rows = connection.execute(schema.EXPIRED, (orjson.dumps(list(run_ids)).decode(),)).fetchall()
             for run_id, tenant in rows:
                 _delete(connection, run_id)
                 connection.execute("INSERT OR IGNORE INTO expired_runs VALUES (?, ?, ?)", (run_id, tenant, time.time()))
-            connection.execute("DELETE FROM expired_runs WHERE at < ?", (ended_before,))
-        return [run_id for run_id, _ in rows]
+            connection.execute("DELETE FROM expired_runs WHERE at < ?", (remembered_since,))
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

@@ -194,6 +194,10 @@ class Store(Protocol):
         """Whether the newest write went through."""
         ...
 
+    def now(self) -> float:
+        """The one clock by which all replicas judge, in seconds since the epoch."""
+        ...
+
     def write(self, operations: Sequence[Operation]) -> list[Any]:
         """The operations' results, in order; all of them committed together, or none."""
         ...
@@ -202,14 +206,27 @@ class Store(Protocol):
         """Makes a `write` that waits for a lost database give up, and every later one too. Callable from anywhere."""
         ...
 
-    def close(self) -> None:
-        """Closes every connection."""
+    def hang_up_writer(self) -> None:
+        """Ends a `write` that waits for the database's answer: it is tried again. Callable from anywhere."""
         ...
 
-    def expire(self, ended_before: float, most: int) -> list[RunId]:
-        """Deletes runs that ended before then, at most so many; which there were. Holds up no writer for long.
+    def hang_up_readers(self) -> None:
+        """Ends every read that waits for the database's answer. Callable from anywhere."""
+        ...
 
-        Their ids are remembered for as long again, so that a late reader learns that its run is past.
+    def close(self) -> None:
+        """Closes every connection; nobody reads or writes any more."""
+        ...
+
+    def past(self, ended_before: float, most: int) -> list[RunId]:
+        """Runs that ended before then, at most so many, those that ended first."""
+        ...
+
+    def expire(self, run_ids: Sequence[RunId], remembered_since: float) -> None:
+        """Deletes these runs, of those that have ended. Holds up no writer for long.
+
+        Their ids are remembered, so that a late reader learns that its run is past; those from before then are not
+        any longer.
         """
         ...
 

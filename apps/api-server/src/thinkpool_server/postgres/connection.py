@@ -4,6 +4,11 @@ Sessions matter here: advisory locks and LISTEN belong to one, and a pooler that
 session would lose both without a word. `check_sessions` finds that out at the start.
 """
 
+import asyncio
+import os
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -13,6 +18,7 @@ from thinkpool_pipeline.errors import ConfigurationError
 CONNECT_SECONDS: Final = 5
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+AsyncSession: TypeAlias = AsyncConnection[tuple[Any, ...]]
 
 _OPTIONS: Final[dict[str, Any]] = {
     "connect_timeout": CONNECT_SECONDS,
@@ -38,20 +44,50 @@ def connect(url: str, *, purpose: str) -> Connection:
         psycopg.OperationalError: the server cannot be reached, or refuses.
 
     """
-    connection = psycopg.connect(url, application_name=f"thinkpool {purpose}", **_OPTIONS)
-    connection.execute(_SESSION)
+    connection = open_connection(url, purpose=purpose)
+    prepare(connection)
     return connection
 
 
-async def connect_async(url: str, *, purpose: str) -> AsyncConnection[tuple[Any, ...]]:
-    """As `connect`, for use on the event loop."""
+def open_connection(url: str, *, purpose: str) -> Connection:
+    """The first half of `connect`, which waits for `CONNECT_SECONDS` at most."""
+    return psycopg.connect(url, application_name=f"thinkpool {purpose}", **_OPTIONS)
+
+
+def prepare(connection: Connection) -> None:
+    """The second half of `connect`, which waits for the server's answer."""
+    connection.execute(_SESSION)
+
+
+async def connect_async(url: str, *, purpose: str) -> AsyncSession:
+    """As `connect`, for use on the event loop; a server that does not answer fails it within seconds."""
     connection = await AsyncConnection.connect(url, application_name=f"thinkpool {purpose}", **_OPTIONS)
     try:
-        await connection.execute(_SESSION)
+        with answered_within(connection, CONNECT_SECONDS):
+            await connection.execute(_SESSION)
     except BaseException:
         await connection.close()
         raise
     return connection
+
+
+@contextmanager
+def answered_within(connection: AsyncSession, seconds: float) -> Generator[None]:
+    """Ends what the block waits for, with an error of the connection's, after so many seconds."""
+    timer = asyncio.get_running_loop().call_later(seconds, hang_up, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def hang_up(connection: Connection | AsyncSession) -> None:
+    """Ends whoever waits for the server's answer on this connection, with an error. Callable from any thread.
+
+    Only the end of the socket is sure to wake him: to cancel a wait is to ask the server, which may not answer.
+    """
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def check_sessions(url: str) -> None:

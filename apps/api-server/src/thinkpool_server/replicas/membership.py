@@ -11,14 +11,13 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, LiteralString, TypeAlias
+from typing import Final, LiteralString
 
 import psycopg
 import structlog
-from psycopg import AsyncConnection
 
 from thinkpool_server.errors import ReplicaLost
-from thinkpool_server.postgres.connection import connect_async
+from thinkpool_server.postgres.connection import AsyncSession, answered_within, connect_async
 
 HEARTBEAT_SECONDS: Final = 1.0
 SILENCE_SECONDS: Final = 2.5
@@ -39,14 +38,21 @@ GRACE_SECONDS: Final = 5.0
 _logger = structlog.stdlib.get_logger("thinkpool.replicas")
 
 _ANSWER_SECONDS = 3.0
+_PROMPT_SECONDS = 1.0
 _RETRY_SECONDS = 0.2
 _LOCKS = 4242
 
-_Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
-
 _JOIN: Final[LiteralString] = "INSERT INTO thinkpool.replicas (executor, host, slots) VALUES (%s, %s, %s)"
 _LOCK: Final[LiteralString] = "SELECT pg_advisory_lock(hashtextextended(%s, %s))"
-_BEAT: Final[LiteralString] = "UPDATE thinkpool.replicas SET seen_at = clock_timestamp() WHERE executor = %s"
+_END_SESSION: Final[LiteralString] = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE pid = %s AND application_name = 'thinkpool membership' AND datname = current_database()
+"""
+"""Of a session that was given up, and whose lock would be held until the server notices."""
+_BEAT: Final[LiteralString] = """
+UPDATE thinkpool.replicas SET seen_at = clock_timestamp() WHERE executor = %s
+RETURNING extract(epoch FROM clock_timestamp())::double precision
+"""
 _LIVE: Final[LiteralString] = "SELECT executor, slots FROM thinkpool.replicas ORDER BY started_at, executor"
 _LEAVE: Final[LiteralString] = "DELETE FROM thinkpool.replicas WHERE executor = %s"
 _BURY: Final[LiteralString] = """
@@ -67,12 +73,15 @@ class Membership:
     def __init__(self, url: str, executor: str) -> None:
         self._url = url
         self.executor = executor
-        self._connection: _Connection | None = None
+        self._connection: AsyncSession | None = None
         self._connected_at = 0.0
+        self._session: int | None = None
         self._confirmed_at = float("-inf")
+        self._asked_at: float | None = None
         self._news = asyncio.Event()
         self._slots: dict[str, int] = {executor: 0}
         self._is_lost = False
+        self._epoch = 0.0
 
     def __repr__(self) -> str:
         return f"<Membership {self.executor}, one of {len(self._slots)}>"
@@ -84,14 +93,10 @@ class Membership:
         return not self._is_lost and time.monotonic() - self._confirmed_at < lasts_seconds
 
     @property
-    def is_lost(self) -> bool:
-        """Whether the others took it for dead."""
-        return self._is_lost
-
-    @property
     def is_connected(self) -> bool:
-        """Whether the database answers."""
-        return self._connection is not None
+        """Whether the database answers, and promptly."""
+        is_prompt = self._asked_at is None or time.monotonic() - self._asked_at < _PROMPT_SECONDS
+        return self._connection is not None and is_prompt
 
     @property
     def replicas(self) -> int:
@@ -107,6 +112,10 @@ class Membership:
     def is_eldest(self) -> bool:
         """Whether this is the replica that looks after what one alone should."""
         return next(iter(self._slots)) == self.executor
+
+    def now(self) -> float:
+        """The database's clock, in seconds since the epoch: replicas compare moments, and their own clocks differ."""
+        return self._epoch + time.monotonic()
 
     async def confirmed(self) -> None:
         """Returns at once while the lease is held, else when a heartbeat has succeeded.
@@ -135,30 +144,28 @@ class Membership:
         """Gives the place up, if the database is there to be told."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(psycopg.Error, TimeoutError):
-                async with asyncio.timeout(_ANSWER_SECONDS):
-                    await connection.execute(_LEAVE, (self.executor,))
+            with suppress(psycopg.Error), answered_within(connection, _ANSWER_SECONDS):
+                await connection.execute(_LEAVE, (self.executor,))
             await connection.close()
 
     async def keep(self) -> None:
         """Beats until the place is lost, or cancelled."""
         while not self._is_lost:
-            await asyncio.sleep(HEARTBEAT_SECONDS if self.is_connected else _RETRY_SECONDS)
+            await asyncio.sleep(_RETRY_SECONDS if self._connection is None else HEARTBEAT_SECONDS)
             try:
-                async with asyncio.timeout(_ANSWER_SECONDS):
-                    if self._connection is None:
-                        await self._connect()
-                        _logger.warning("database reached again")
-                    else:
-                        await self._beat(self._connection)
-            except (psycopg.Error, TimeoutError):
+                if self._connection is None:
+                    await self._connect()
+                    _logger.warning("database reached again")
+                else:
+                    await self._beat(self._connection)
+            except psycopg.Error:
                 await self._disconnect()
 
     async def bury(self) -> list[str]:
         """Declares dead who is dead; who that is.
 
         Raises:
-            psycopg.Error, TimeoutError: the database does not answer.
+            psycopg.Error: the database does not answer.
 
         """
         if self._connection is None or time.monotonic() - self._connected_at < GRACE_SECONDS:
@@ -170,7 +177,7 @@ class Membership:
             "frozen": FROZEN_SECONDS,
             "locks": _LOCKS,
         }
-        async with asyncio.timeout(_ANSWER_SECONDS):
+        with answered_within(self._connection, _ANSWER_SECONDS):
             cursor = await self._connection.execute(_BURY, values)
             return [executor for (executor,) in await cursor.fetchall()]
 
@@ -183,27 +190,37 @@ class Membership:
         """
         if self._connection is None:
             raise TimeoutError
-        async with asyncio.timeout(_ANSWER_SECONDS):
+        with answered_within(self._connection, _ANSWER_SECONDS):
             return set(await _slots(self._connection))
 
     async def _connect(self) -> None:
         connection = await connect_async(self._url, purpose="membership")
         try:
             self._connected_at = time.monotonic()
-            await connection.execute(_LOCK, (self.executor, _LOCKS))
+            with answered_within(connection, _ANSWER_SECONDS):
+                await connection.execute(_END_SESSION, (self._session,))
+                self._session = connection.info.backend_pid
+                await connection.execute(_LOCK, (self.executor, _LOCKS))
             await self._beat(connection)
         except BaseException:
             await connection.close()
             raise
         self._connection = connection
 
-    async def _beat(self, connection: _Connection) -> None:
-        asked_at = time.monotonic()
-        cursor = await connection.execute(_BEAT, (self.executor,))
-        self._is_lost = not cursor.rowcount
-        if not self._is_lost:
+    async def _beat(self, connection: AsyncSession) -> None:
+        self._asked_at = asked_at = time.monotonic()
+        try:
+            with answered_within(connection, _ANSWER_SECONDS):
+                cursor = await connection.execute(_BEAT, (self.executor,))
+                row, answered_at = await cursor.fetchone(), time.monotonic()
+                slots = await _slots(connection)
+        finally:
+            self._asked_at = None
+        self._is_lost = row is None
+        if row is not None:
+            self._epoch = row[0] - (asked_at + answered_at) / 2
             self._confirmed_at = asked_at
-            self._slots = await _slots(connection)
+            self._slots = slots
         news, self._news = self._news, asyncio.Event()
         news.set()
 
@@ -215,7 +232,7 @@ class Membership:
                 await connection.close()
 
 
-async def _slots(connection: _Connection) -> dict[str, int]:
+async def _slots(connection: AsyncSession) -> dict[str, int]:
     cursor = await connection.execute(_LIVE)
     return dict(await cursor.fetchall())
 

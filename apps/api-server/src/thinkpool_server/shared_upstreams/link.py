@@ -7,22 +7,19 @@ sure to wake what waits for it.
 
 import asyncio
 import contextlib
-import os
 import random
-import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TypeAlias, TypeVar, cast
+from typing import Final, NoReturn, TypeAlias, TypeVar, cast
 
 import psycopg
-from psycopg import AsyncConnection
 
-from thinkpool_server.postgres.connection import CONNECT_SECONDS, connect_async
+from thinkpool_server.postgres.connection import CONNECT_SECONDS, AsyncSession, answered_within, connect_async, hang_up
 
 T = TypeVar("T")
 
-Session: TypeAlias = AsyncConnection[tuple[Any, ...]]
+Session: TypeAlias = AsyncSession
 Work: TypeAlias = Callable[[Session], Awaitable[T]]
 """What is done with the connection; the statements commit one by one."""
 OnError: TypeAlias = Callable[[Exception], None]
@@ -133,9 +130,9 @@ class DatabaseLink:
         self._has_jobs.set()
 
     async def _arrive(self, connection: Session) -> None:
-        with _at_most(connection):
+        with answered_within(connection, ANSWER_SECONDS):
             await connection.execute(_SESSION)
-        with _at_most(connection):
+        with answered_within(connection, ANSWER_SECONDS):
             await self.on_arrival(connection)
         self._connection = connection
         self._is_settled.set()
@@ -161,7 +158,7 @@ class DatabaseLink:
 
     async def _do(self, job: _Job, connection: Session) -> None:
         try:
-            with _at_most(connection):
+            with answered_within(connection, ANSWER_SECONDS):
                 done = await job.work(connection)
         except psycopg.Error:
             self._jobs.appendleft(job)  # to be given up with the others
@@ -172,7 +169,7 @@ class DatabaseLink:
     def _cut_off(self) -> None:
         """Treats a connection that does not answer as lost, now, and lets its work find that out."""
         if self._connection is not None:
-            _hang_up(self._connection)
+            hang_up(self._connection)
             self._leave(TimeoutError("The database does not answer."))
 
     def _leave(self, error: Exception) -> None:
@@ -190,21 +187,6 @@ class DatabaseLink:
             answer = self._jobs.popleft().answer
             if answer is not None and not answer.done():
                 answer.set_exception(DatabaseAway())
-
-
-@contextlib.contextmanager
-def _at_most(connection: Session) -> Generator[None]:
-    """Ends what the block waits for, with an error of the connection's, after a second."""
-    timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS, _hang_up, connection)
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _hang_up(connection: Session) -> None:
-    with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
-        line.shutdown(socket.SHUT_RDWR)
 
 
 async def _nothing(_connection: Session) -> None:
