@@ -250,9 +250,13 @@ async def test_a_database_that_hangs_is_waited_for_by_nobody_and_asked_again_on_
             await log.get(RUN)
             relay.strand()
             claiming = asyncio.ensure_future(log.claim(RUN))
-            with pytest.raises(StoreUnavailable):
-                while True:  # until it is the thread's turn that has a connection
+
+            async def read_until_it_fails() -> None:
+                while True:  # until it is the turn of the thread that has a connection
                     await log.get(RUN)
+
+            with pytest.raises(StoreUnavailable):
+                await read_until_it_fails()
             run = await log.get(RUN)
             assert run is not None
             assert (await claiming) is not None

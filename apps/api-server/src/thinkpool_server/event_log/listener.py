@@ -7,7 +7,7 @@ from typing import NoReturn
 import psycopg
 
 from thinkpool_server.event_log.notices import CHANNEL, Notice, unpack
-from thinkpool_server.postgres.connection import answered_within, connect_async
+from thinkpool_server.postgres.connection import answered, connect_async
 
 _RETRY_SECONDS = 0.2
 _QUIET_SECONDS = 10.0
@@ -21,14 +21,13 @@ async def listen(
     while True:
         try:
             async with await connect_async(url, purpose="listener") as connection:
-                with answered_within(connection, _ANSWER_SECONDS):
-                    await connection.execute(f"LISTEN {CHANNEL}")
+                await answered(connection, connection.execute(f"LISTEN {CHANNEL}"), within_seconds=_ANSWER_SECONDS)
                 on_gap()
                 while True:
                     async for heard in connection.notifies(timeout=_QUIET_SECONDS):
                         _hand_over(heard.payload, executor, on_notice, on_gap)
-                    with answered_within(connection, _ANSWER_SECONDS):  # or it would wait for a server that hangs
-                        await connection.execute("")
+                    # or it would wait for a server that hangs
+                    await answered(connection, connection.execute(""), within_seconds=_ANSWER_SECONDS)
         except psycopg.Error:
             await asyncio.sleep(_RETRY_SECONDS)
 

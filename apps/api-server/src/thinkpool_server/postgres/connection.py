@@ -7,15 +7,17 @@ session would lose both without a word. `check_sessions` finds that out at the s
 import asyncio
 import os
 import socket
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
-from typing import Any, Final, TypeAlias
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
 from thinkpool_pipeline.errors import ConfigurationError
 
 CONNECT_SECONDS: Final = 5
+
+T = TypeVar("T")
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 AsyncSession: TypeAlias = AsyncConnection[tuple[Any, ...]]
@@ -30,6 +32,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "target_session_attrs": "read-write",  # after a fail-over, the new primary and not what is left of the old one
     "autocommit": True,
 }
+_LAST_ANSWER_SECONDS: Final = 0.5
 _SESSION: Final = """
 SET idle_in_transaction_session_timeout = '5s';
 SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3
@@ -63,22 +66,30 @@ async def connect_async(url: str, *, purpose: str) -> AsyncSession:
     """As `connect`, for use on the event loop; a server that does not answer fails it within seconds."""
     connection = await AsyncConnection.connect(url, application_name=f"thinkpool {purpose}", **_OPTIONS)
     try:
-        with answered_within(connection, CONNECT_SECONDS):
-            await connection.execute(_SESSION)
+        await answered(connection, connection.execute(_SESSION), within_seconds=CONNECT_SECONDS)
     except BaseException:
         await connection.close()
         raise
     return connection
 
 
-@contextmanager
-def answered_within(connection: AsyncSession, seconds: float) -> Generator[None]:
-    """Ends what the block waits for, with an error of the connection's, after so many seconds."""
-    timer = asyncio.get_running_loop().call_later(seconds, hang_up, connection)
+async def answered(connection: AsyncSession, asked: Awaitable[T], *, within_seconds: float) -> T:
+    """What the server answers; one that has not answered by then is hung up on, which is an error of its own.
+
+    Whoever is cancelled meanwhile waits for the answer a moment longer: to break a question off is to ask the server.
+    """
+    asking = asyncio.ensure_future(asked)
     try:
-        yield
+        await asyncio.wait([asking], timeout=within_seconds)
+    except asyncio.CancelledError:
+        await asyncio.wait([asking], timeout=_LAST_ANSWER_SECONDS)
+        raise
     finally:
-        timer.cancel()
+        if not asking.done():
+            hang_up(connection)
+            await asyncio.wait([asking])
+        asking.exception()
+    return asking.result()
 
 
 def hang_up(connection: Connection | AsyncSession) -> None:

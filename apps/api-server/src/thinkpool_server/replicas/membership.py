@@ -17,7 +17,7 @@ import psycopg
 import structlog
 
 from thinkpool_server.errors import ReplicaLost
-from thinkpool_server.postgres.connection import AsyncSession, answered_within, connect_async
+from thinkpool_server.postgres.connection import AsyncSession, answered, connect_async
 
 HEARTBEAT_SECONDS: Final = 1.0
 SILENCE_SECONDS: Final = 2.5
@@ -144,8 +144,8 @@ class Membership:
         """Gives the place up, if the database is there to be told."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(psycopg.Error), answered_within(connection, _ANSWER_SECONDS):
-                await connection.execute(_LEAVE, (self.executor,))
+            with suppress(psycopg.Error):
+                await answered(connection, connection.execute(_LEAVE, (self.executor,)), within_seconds=_ANSWER_SECONDS)
             await connection.close()
 
     async def keep(self) -> None:
@@ -177,9 +177,9 @@ class Membership:
             "frozen": FROZEN_SECONDS,
             "locks": _LOCKS,
         }
-        with answered_within(self._connection, _ANSWER_SECONDS):
-            cursor = await self._connection.execute(_BURY, values)
-            return [executor for (executor,) in await cursor.fetchall()]
+        asked = self._connection.execute(_BURY, values)
+        cursor = await answered(self._connection, asked, within_seconds=_ANSWER_SECONDS)
+        return [executor for (executor,) in await cursor.fetchall()]
 
     async def ask_live(self) -> set[str]:
         """The executors that live at this moment.
@@ -190,17 +190,13 @@ class Membership:
         """
         if self._connection is None:
             raise TimeoutError
-        with answered_within(self._connection, _ANSWER_SECONDS):
-            return set(await _slots(self._connection))
+        return set(await answered(self._connection, _slots(self._connection), within_seconds=_ANSWER_SECONDS))
 
     async def _connect(self) -> None:
         connection = await connect_async(self._url, purpose="membership")
         try:
             self._connected_at = time.monotonic()
-            with answered_within(connection, _ANSWER_SECONDS):
-                await connection.execute(_END_SESSION, (self._session,))
-                self._session = connection.info.backend_pid
-                await connection.execute(_LOCK, (self.executor, _LOCKS))
+            await answered(connection, self._take_lock(connection), within_seconds=_ANSWER_SECONDS)
             await self._beat(connection)
         except BaseException:
             await connection.close()
@@ -210,19 +206,29 @@ class Membership:
     async def _beat(self, connection: AsyncSession) -> None:
         self._asked_at = asked_at = time.monotonic()
         try:
-            with answered_within(connection, _ANSWER_SECONDS):
-                cursor = await connection.execute(_BEAT, (self.executor,))
-                row, answered_at = await cursor.fetchone(), time.monotonic()
-                slots = await _slots(connection)
+            epoch, slots = await answered(connection, self._renew(connection), within_seconds=_ANSWER_SECONDS)
         finally:
             self._asked_at = None
-        self._is_lost = row is None
-        if row is not None:
-            self._epoch = row[0] - (asked_at + answered_at) / 2
+        self._is_lost = epoch is None
+        if epoch is not None:
+            self._epoch = epoch
             self._confirmed_at = asked_at
             self._slots = slots
         news, self._news = self._news, asyncio.Event()
         news.set()
+
+    async def _take_lock(self, connection: AsyncSession) -> None:
+        await connection.execute(_END_SESSION, (self._session,))
+        self._session = connection.info.backend_pid
+        await connection.execute(_LOCK, (self.executor, _LOCKS))
+
+    async def _renew(self, connection: AsyncSession) -> tuple[float | None, dict[str, int]]:
+        """When this machine's monotonic clock was zero, by the database's clock; None for a row that is gone."""
+        asked_at = time.monotonic()
+        cursor = await connection.execute(_BEAT, (self.executor,))
+        row = await cursor.fetchone()
+        epoch = None if row is None else row[0] - (asked_at + time.monotonic()) / 2
+        return epoch, await _slots(connection)
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -15,7 +15,7 @@ from typing import Final, NoReturn, TypeAlias, TypeVar, cast
 
 import psycopg
 
-from thinkpool_server.postgres.connection import CONNECT_SECONDS, AsyncSession, answered_within, connect_async, hang_up
+from thinkpool_server.postgres.connection import CONNECT_SECONDS, AsyncSession, answered, connect_async, hang_up
 
 T = TypeVar("T")
 
@@ -130,10 +130,8 @@ class DatabaseLink:
         self._has_jobs.set()
 
     async def _arrive(self, connection: Session) -> None:
-        with answered_within(connection, ANSWER_SECONDS):
-            await connection.execute(_SESSION)
-        with answered_within(connection, ANSWER_SECONDS):
-            await self.on_arrival(connection)
+        await answered(connection, connection.execute(_SESSION), within_seconds=ANSWER_SECONDS)
+        await answered(connection, self.on_arrival(connection), within_seconds=ANSWER_SECONDS)
         self._connection = connection
         self._is_settled.set()
         self.on_change()
@@ -158,8 +156,7 @@ class DatabaseLink:
 
     async def _do(self, job: _Job, connection: Session) -> None:
         try:
-            with answered_within(connection, ANSWER_SECONDS):
-                done = await job.work(connection)
+            done = await answered(connection, job.work(connection), within_seconds=ANSWER_SECONDS)
         except psycopg.Error:
             self._jobs.appendleft(job)  # to be given up with the others
             raise
