@@ -10,7 +10,6 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +101,8 @@ async def check(open_server: OpenServer, tmp_path: Path, *, seed: int, max_examp
         while (await server.health())["knowledge"]["state"] != "ready":
             pass
         found = await trial(server, tmp_path, seed=seed, max_examples=max_examples, seconds=seconds)
-        assert found.is_passed, found.output[-20_000:]
+        sys.stdout.write(found.output)
+        assert found.is_passed
         assert (await server.health())["status"] == "ok"
     assert "Traceback" not in server.stderr
     return found
@@ -119,9 +119,6 @@ async def test_no_request_that_follows_the_description_or_breaks_it_is_answered_
 @pytest.mark.long
 @pytest.mark.timeout(2_000)
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_nor_are_five_thousand(
-    open_server: OpenServer, tmp_path: Path, seed: int, record_property: Callable[[str, object], None]
-) -> None:
-    found = await check(open_server, tmp_path, seed=seed, max_examples=150, seconds=1_900)
-    record_property("cases", found.cases)
+async def test_nor_are_five_thousand(open_server: OpenServer, tmp_path: Path, seed: int) -> None:
+    found = await check(open_server, tmp_path, seed=seed, max_examples=100, seconds=1_900)
     assert found.cases >= 5_000

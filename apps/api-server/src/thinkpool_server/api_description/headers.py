@@ -46,9 +46,9 @@ REQUEST_HEADERS: Mapping[str, JsonObject] = {
     ),
     LAST_EVENT_ID: _header(
         "The last event that the client has, as EventSource sends it by itself; events behind it follow. It comes "
-        "before `after`.",
+        "before `after`; empty, it counts as left out.",
         "7",
-        pattern="^[0-9]{1,15}$",
+        pattern="^[0-9]{0,15}$",
     ),
     ACCEPT_LANGUAGE: _header("The language of the blocks' labels: `zh` or `en`.", "en"),
     MCP_SESSION: _header("What the answer to `initialize` named the session.", "0f5b6d8c"),
