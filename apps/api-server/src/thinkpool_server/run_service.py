@@ -25,7 +25,7 @@ from thinkpool_server.engine import Engine
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
 from thinkpool_server.event_log import EventLog, FollowingReader, PendingCreation
 from thinkpool_server.event_log.notices import Read
-from thinkpool_server.event_log.store import Creation, Crowd, StoredRun, UnfinishedRun, Webhook
+from thinkpool_server.event_log.store import Crowd, StoredRun, UnfinishedRun, Webhook
 from thinkpool_server.runs import RunPage, RunRecord, RunStatus, Sending, Submission, Tenant, file_facts
 from thinkpool_server.service_statistics import ServiceStatistics
 from thinkpool_server.supervisor import CancelledBy, Supervisor
@@ -217,10 +217,12 @@ class EventLogRunService:
             try:
                 creation = await creating.outcome
             except StoreUnavailable:
-                creation = Creation(arrival=None)
+                creation = None
             self._creating.pop(ticket.run_id, None)
-            if creation.arrival is None:
-                await self._give_back(ticket)
+            if creation is None or creation.arrival is None:
+                self._leave(ticket.run_id)
+                if creation is not None and creation.is_taken:
+                    await self._note_taken(ticket)
                 continue
             if is_foreground and creating.was_refused:
                 self.note_deserted(ticket.run_id)
@@ -347,12 +349,11 @@ class EventLogRunService:
                 raise IdempotencyConflict
             return None if run is None else run.record
 
-    async def _give_back(self, ticket: Ticket) -> None:
-        """Leaves the queue to whose place it is: another replica may have made the run of the same request."""
+    async def _note_taken(self, ticket: Ticket) -> None:
+        """Counts the run that another replica made of the same request: its notice found this ticket in its place."""
         run = None
         with suppress(StoreUnavailable):
             run = await self._log.get(ticket.run_id)
-        self._leave(ticket.run_id)
         if run is not None and not run.record.is_ended:
             record = run.record
             self._admission.readmit(

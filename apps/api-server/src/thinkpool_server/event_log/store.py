@@ -135,6 +135,11 @@ class Creation:
         """Whether it is stored now, and was not before."""
         return self.arrival is not None
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether there is a run of its id already."""
+        return self.arrival is None and self.refusal is None and self.first_try is None
+
 
 class WriteStore(Protocol):
     """What an operation may do, inside the transaction that `Store.write` gives it."""
