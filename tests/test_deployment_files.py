@@ -142,9 +142,24 @@ def test_alert_for_missing_replicas_counts_as_many_as_compose_starts():
 
 def test_postgres_has_connections_for_the_replicas_that_the_page_promises():
     (allowed,) = re.findall(r"max_connections=(\d+)", " ".join(SERVICES["postgres"]["command"]))
-    room = (int(allowed) - RESERVED_CONNECTIONS) // CONNECTIONS_PER_REPLICA
-    assert f"takes {allowed} connections, which is enough for {room} replicas" in OPERATIONS
+    room = (int(allowed) - RESERVED_CONNECTIONS) // CONNECTIONS_PER_REPLICA // 2
+    assert (
+        f"takes {allowed} connections, which is enough for {room} replicas, and for as many again while" in OPERATIONS
+    )
+    assert int(SERVER["deploy"]["replicas"].strip("${}").partition(":-")[2]) <= room
     assert f"opens up to {CONNECTIONS_PER_REPLICA} connections" in (ROOT / "docs" / "replicas.md").read_text()
+
+
+def test_postgres_has_memory_for_its_connections():
+    command = " ".join(SERVICES["postgres"]["command"])
+    (allowed,) = re.findall(r"max_connections=(\d+)", command)
+    (shared,) = re.findall(r"shared_buffers=(\d+)MB", command)
+    (each,) = re.findall(r"PostgreSQL takes about (\d+) MiB for each connection", OPERATIONS)
+    limit = SERVICES["postgres"]["deploy"]["resources"]["limits"]["memory"]
+    shm_mib = int(re.fullmatch(r"(\d+)m", SERVICES["postgres"]["shm_size"])[1])
+    gib = int(re.fullmatch(r"(\d+)g", limit)[1])
+    assert int(allowed) * int(each) + int(shared) + shm_mib <= gib * 1024
+    assert f"{gib} GB and one processor for PostgreSQL" in OPERATIONS
 
 
 def test_postgres_is_healthy_only_when_replicas_can_reach_it():
@@ -387,11 +402,32 @@ def test_systemd_takes_the_units(tmp_path):
 
 
 def test_systemd_sets_only_settings_that_exist_and_gives_each_replica_its_own():
-    given = dict(re.findall(r"(?m)^Environment=(\w+)=(.+)$", UNITS[REPLICA_UNIT]))
+    given = dict(setting.split("=", 1) for setting in own_settings())
     assert {name.lower() for name in given} <= set(Settings.model_fields)
     assert all("%i" in value for value in given.values())
     here = {name.lower(): value.replace("%i", "8001") for name, value in given.items()}
     assert Settings.model_validate(here).port == 8001
+
+
+def own_settings():
+    """What the unit gives to a replica itself, as `NAME=value`."""
+    (start,) = re.findall(r"(?m)^ExecStart=/usr/bin/env (.+) /opt/thinkpool/bin/thinkpool serve$", UNITS[REPLICA_UNIT])
+    return start.split()
+
+
+def test_settings_file_cannot_give_all_replicas_the_same_port_or_data_directory():
+    """systemd sets what the file says after what Environment= says. Source: systemd.exec(5), EnvironmentFile="""
+    assert not re.search("(?m)^Environment=", UNITS[REPLICA_UNIT])
+    own = [setting.replace("%i", "8001") for setting in own_settings()]
+    program = "import os; print(os.environ['PORT'], os.environ['DATA_DIR'])"
+    result = subprocess.run(
+        ["/usr/bin/env", *own, sys.executable, "-c", program],
+        env={"PORT": "9000", "DATA_DIR": "/srv"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split() == ["8001", "/var/lib/thinkpool/8001"]
 
 
 def test_systemd_gives_the_server_longer_to_stop_than_it_takes():

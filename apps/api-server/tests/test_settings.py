@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 from thinkpool_pipeline.errors import ConfigurationError
 from thinkpool_server.settings import Settings, load_settings
 from thinkpool_server.settings_reference import settings_reference
@@ -36,7 +37,14 @@ def test_defaults_serve_one_machine_with_nothing_installed() -> None:
         ("max_turns", "1e3"),
         ("base_url", "sekret"),
         ("base_url", "https://user:sekret@host/v1"),
+        ("base_url", "https://user:[sekret]@host/v1"),
+        ("base_url", "https://user:sekret\u2100@host/v1"),
         ("serper_base_url", "ftp://sekret"),
+        ("database_url", "sekret"),
+        ("database_url", "mysql://me:sekret@db/runs"),
+        ("database_url", "postgresql://me:sekret@db"),
+        ("database_url", "postgresql://me:[sekret]@db/runs"),
+        ("database_url", "postgresql://me:sekret\u2100@db/runs"),
         ("api_key", "sek ret"),
         ("server_api_keys", "sekret"),
         ("server_api_keys", "a:short"),
@@ -67,6 +75,42 @@ def test_a_wrong_setting_names_itself_and_never_its_value(name: str, value: obje
     assert message.startswith(name.upper() + " should")
     assert "sekret" not in message.lower()
     assert "sss" not in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:sekret/def@db/runs",
+        "postgresql://me:5432/sekret@db/runs",
+        "postgresql://me:5432/sek#ret@db/runs",
+        "postgresql://me:sekret/runs?application_name=me@db",
+        "postgresql://me:sekret/def#@db/runs",
+        "postgresql://me:a@b:sekret@db/runs",
+        "postgresql://me:sekret@db@db/runs",
+        "postgresql://me@db:5432,other:sekret/runs",
+        "postgresql://me@[::1]:sekret/runs",
+    ],
+)
+def test_a_database_s_url_whose_password_its_client_would_take_for_a_place_is_refused(url: str) -> None:
+    message = refusal(database_url=url)
+    assert message.startswith("DATABASE_URL should be ")
+    assert "escaped as %2F and %40" in message
+    assert "sek" not in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///runs?host=/var/run/postgresql",
+        "postgres://me:se%2Fkr%40et@db:5432/runs?application_name=me@home",
+        "postgresql://me:a:b@[::1]:5433,db,other:/runs",
+        "postgresql://me@%2Fvar%2Frun/runs",
+    ],
+)
+def test_a_database_s_url_may_be_all_that_its_client_understands(url: str) -> None:
+    database_url = load_settings(None, database_url=url).database_url
+    assert database_url is not None
+    assert conninfo_to_dict(database_url.get_secret_value())["dbname"] == "runs"
 
 
 def test_several_wrong_settings_are_named_at_once() -> None:

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
@@ -17,6 +17,7 @@ _IMPORTABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*")
 _METRIC_PREFIX = re.compile(r"[a-z][a-z0-9_]*")
 _SECRET_PREFIX = "whsec_"  # noqa: S105 -- what such secrets begin with
 _SECRET_BYTES = range(24, 65)
+_DATABASE_HOST = re.compile(r"([^@:\[\]]*|\[[^@\[\]]*\])(:[0-9]*)?")
 _HOST = re.compile(r"([a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
@@ -58,8 +59,8 @@ class WebhookSecret:
 
 def checked_url(value: str) -> str:
     """The URL without a slash at its end."""
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    parts = _split_url(value)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("should be an http or https URL")
     if parts.username or parts.password:
         raise ValueError("should hold no user name or password")
@@ -67,10 +68,23 @@ def checked_url(value: str) -> str:
 
 
 def checked_database_url(value: SecretStr) -> SecretStr:
-    """The address of a PostgreSQL database."""
-    parts = urlsplit(value.get_secret_value())
-    if parts.scheme not in ("postgresql", "postgres") or len(parts.path) < len("/x"):
+    """The address of a PostgreSQL database, in which its client finds no part of the password elsewhere.
+
+    Source: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
+    """
+    url = value.get_secret_value()
+    parts = _split_url(url)
+    if parts is None or parts.scheme not in ("postgresql", "postgres") or len(parts.path) < len("/x"):
         raise ValueError("should be postgresql://user:password@host:port/database")
+    authority, _, rest = url.partition("://")[2].partition("/")
+    user, at, hosts = authority.partition("@")
+    if not at:
+        hosts = user
+    if "@" in rest.partition("?")[0] or not all(map(_DATABASE_HOST.fullmatch, hosts.split(","))):
+        raise ValueError(
+            "should be postgresql://user:password@host:port/database, with a number for the port, and with / and @ in"
+            " the password escaped as %2F and %40"
+        )
     return value
 
 
@@ -155,6 +169,14 @@ def checked_hosts(value: tuple[str, ...]) -> tuple[str, ...]:
     if not all(_HOST.fullmatch(host) for host in hosts):
         raise ValueError("should be hosts such as hooks.example.internal or 127.0.0.1:9000, with commas between them")
     return hosts
+
+
+def _split_url(url: str) -> SplitResult | None:
+    """The URL's parts; None if it is none. The errors of `urlsplit` repeat what they are about."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None
 
 
 def _is_plain_url(url: str) -> bool:

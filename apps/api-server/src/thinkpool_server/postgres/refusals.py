@@ -60,10 +60,15 @@ _REFUSALS: Final = (
     ),
     Refusal(words="starting up|shutting down|recovery", found="it is starting or stopping", mend="wait a moment"),
     Refusal(
-        words="ssl (error|connection|negotiation)|support ssl|sslmode|certificate",
+        words="response to ssl negotiation|support ssl|sslmode|certificate",
         found="there is no agreement on encryption",
         mend="correct sslmode in DATABASE_URL",
         is_lasting=True,
+    ),
+    Refusal(
+        words="closed (the connection )?unexpectedly|unexpected eof|eof detected|connection reset",
+        found="it breaks the connection off",
+        mend="wait a moment if it is restarting, or see its log",
     ),
     Refusal(
         words="resolve|translate host|name or service not known",
@@ -99,5 +104,4 @@ def place_of(url: str) -> str | None:
     except psycopg.ProgrammingError:
         return None
     host, port = str(parts.get("host") or parts.get("hostaddr") or "this machine"), parts.get("port")
-    host = host.rpartition("@")[2]  # before it: the rest of a password with an @ in it
     return f"{host}:{port}" if port else host
