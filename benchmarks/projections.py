@@ -147,6 +147,13 @@ async def measure_all(load: Load, repeats: int) -> dict[str, list[float]]:
     return found
 
 
+def tell(found: Mapping[str, Sequence[float]], *, is_checked: bool) -> int:
+    """Prints the figures; the command's status, which tells whether the goal is met if that `is_checked`."""
+    table, is_met = _table(found)
+    Console(width=100).print(table)
+    return 1 if is_checked and not is_met else 0
+
+
 def _table(found: Mapping[str, Sequence[float]]) -> tuple[Table, bool]:
     """The figures, and whether the goal is met."""
     table = Table("dialect", header_style="bold", box=box.SIMPLE_HEAD)
@@ -183,12 +190,11 @@ def main() -> int:
         print("\n".join(str(failure) for failure in failures.exceptions), file=sys.stderr)
     if not found:
         return 2
-    table, is_met = _table(found)
-    Console(width=100).print(table)
+    status = tell(found, is_checked=options.check)
     print(
         f"{load.readers} readers of {load.runs} runs, {load.rate:g} pieces a second each; load average {load_average()}"
     )
-    return 1 if options.check and not is_met else 0
+    return status
 
 
 if __name__ == "__main__":

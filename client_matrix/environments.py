@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -200,7 +201,19 @@ class PageEnvironment:
             start_new_session=True,
         )
         try:
-            return await stage.told()
+            return await _told_by_page(stage, process)
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it may have ended by itself, with all that it started
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
+
+
+async def _told_by_page(stage: Stage, browser: asyncio.subprocess.Process) -> Told:
+    async with asyncio.TaskGroup() as tasks:
+        telling, ending = tasks.create_task(stage.told()), tasks.create_task(browser.wait())
+        await asyncio.wait((telling, ending), return_when=asyncio.FIRST_COMPLETED)
+        if telling.done():
+            ending.cancel()
+            return telling.result()
+        telling.cancel()
+        return Told(fault=f"the browser ended with code {ending.result()}")

@@ -56,6 +56,17 @@ async def test_a_script_that_fails_or_tells_what_is_not_so_is_a_failure(what: st
     assert outcome.result == f"FAILED: {fault}"
 
 
+async def test_a_browser_that_dies_is_a_failure_of_its_client_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = tmp_path / "chromium"
+    browser.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Chromium 1.0"\n')
+    browser.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    outcome = await try_client(Client(name="page", kind="page", script="event_source_page.mjs"), tmp_path)
+    assert (outcome.version, outcome.result) == ("1.0", "FAILED: the browser ended with code 1")
+
+
 async def test_a_package_that_cannot_be_had_is_reported_as_such(tmp_path: Path) -> None:
     client = Client(name="gone", kind="python", script="with_openai.py", packages=(f"gone @ {tmp_path.as_uri()}/gone",))
     outcome = await try_client(client, tmp_path)

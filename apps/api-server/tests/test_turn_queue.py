@@ -21,7 +21,10 @@ async def test_whoever_waits_gets_what_comes() -> None:
     assert not waiting.done()
     queue.put("a", "a0")
     assert await waiting == "a0"
-    assert not asyncio.ensure_future(queue.get()).done()
+    waiting = asyncio.ensure_future(queue.get())
+    await asyncio.sleep(0)
+    assert not waiting.done(), "it came twice"
+    waiting.cancel()
 
 
 @given(st.lists(st.sampled_from("abc") | st.none()))

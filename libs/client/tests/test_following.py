@@ -16,6 +16,7 @@ from thinkpool_pipeline.events import encode
 from thinkpool_server.testing.generated_runs import generated_run
 from thinkpool_server.testing.scripts import completed_run
 
+NOTICE = b'event: run.queued\ndata: {"position": 2, "ahead": 2, "estimated_start_seconds": null}\n\n'
 STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8"}
 POLICY = RetryPolicy(stream_seconds=100, call_seconds=50, first_delay_seconds=1, max_delay_seconds=8)
 
@@ -71,7 +72,7 @@ class World:
             return Reply(status=204, headers={})
         self.is_open = True
         frames = self.frames(after)
-        self._wait = arguments[0] if fault == "slowly" else 0.0
+        self._wait = LASTING_SECONDS if fault.startswith("slowly") else 0.0
         self._rest = self._disturbed(fault, frames, *arguments)
         return Reply(status=200, headers=STREAM_HEADERS)
 
@@ -89,12 +90,14 @@ class World:
                 return whole[:at] + b"\n\n<html>Bad gateway</html>\n\n" + whole[at:]
             case "foreign":
                 return b"id: x\nevent: run.started\ndata: {}\n\n" + whole
-            case "ping":
-                return b": ping\n\n"
             case "retry":
                 return b"retry: 4000\n\n"
-            case "slowly":
+            case "ping" | "slowly":
                 return b": ping\n\n" * 2
+            case "slowly noticed, foreign":
+                return b": ping\n\n" + NOTICE + b"id: x\nevent: run.started\ndata: {}\n\n"
+            case "slowly lose":
+                return b": ping\n\n" + whole[whole.index(b"id: 2\n") :]
             case _:
                 return b": ping\n\n" + whole
 
@@ -202,8 +205,7 @@ def test_a_passing_notice_comes_without_a_number_and_moves_nothing():
     flow = world.following(after=3).events()
     flow.send(None)
     flow.send(Reply(status=200, headers=STREAM_HEADERS))
-    notice = b'event: run.queued\ndata: {"position": 2, "ahead": 2, "estimated_start_seconds": null}\n\n'
-    (event,) = flow.send(notice).items
+    (event,) = flow.send(NOTICE).items
     assert (event.type, event.seq) == ("run.queued", None)
     flow.send(None)
     flow.send(Broken("cut"))
@@ -273,9 +275,29 @@ def test_waits_are_as_long_as_the_server_wants():
 
 
 def test_a_stream_that_lasts_is_alive_though_its_run_waits_in_silence():
-    world = World(list(completed_run()), [("slowly", LASTING_SECONDS)] * 500)
+    world = World(list(completed_run()), [("slowly",)] * 500)
     assert world.delivered() == world.expected()
     assert world.now > 500
+
+
+@pytest.mark.parametrize("fault", ["slowly noticed, foreign", "slowly lose"])
+def test_a_stream_that_lasts_and_ends_in_what_makes_no_sense_is_no_sign_of_life(fault):
+    world = World(list(completed_run()), [(fault,)] * 500, chunk_bytes=100, log_lacks={1})
+    with pytest.raises(UnexpectedAnswer):
+        world.delivered()
+    assert 50 < world.now < 110
+
+
+def test_a_log_that_has_nothing_but_notices_lacks_the_events():
+    world = World(list(completed_run()))
+    flow = world.following().events()
+    flow.send(None)
+    flow.send(Reply(status=200, headers=STREAM_HEADERS))
+    flow.send(b"id: 5\nevent: turn.started\ndata: {}\n\n")
+    assert isinstance(flow.send(None), Call)
+    notice = {"type": "run.queued", "data": {"position": 1, "ahead": 1}, "seq": None}
+    assert isinstance(flow.send(Reply(status=200, headers={}, body=json.dumps({"events": [notice]}).encode())), Deliver)
+    assert isinstance(flow.send(None), Pause)
 
 
 def test_messages_without_end_are_garbage():

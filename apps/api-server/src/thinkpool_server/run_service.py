@@ -1,7 +1,8 @@
 """Makes runs and tells of them: what the routes ask, on top of the event log, the engine and the supervisor.
 
-A run is accepted when its row is committed. One feeder then hands accepted runs to the engine, in the order in which
-they were accepted; what a crash kept it from handing over is handed over at the next start.
+A run is accepted when its row is committed. One feeder then hands accepted runs to the engine: tenants take turns, and
+each one's runs come in the order in which they were accepted. What a crash kept it from handing over is handed over at
+the next start.
 """
 
 import asyncio

@@ -1,4 +1,8 @@
-"""Texts that would be lines of an event stream of their own, through every dialect and back."""
+"""Texts that would be lines of an event stream of their own, through every dialect that is framed here, and back.
+
+MCP is not among them: its frames are the SDK's, each a JSON-RPC message. The texts of its progress notes are cut to one
+printable line, which `test_mcp.py` checks.
+"""
 
 import json
 from collections import Counter

@@ -34,22 +34,24 @@ class Address:
         )
 
     def __str__(self) -> str:
-        return str(self.base_url.copy_with(userinfo=b""))
+        return str(self.base_url)
 
 
 def address_of(base_url: str, api_key: str | None, timeout: float) -> Address:
     """The server at this URL.
 
     Raises:
-        ValueError: that is no http URL, or the key cannot be sent.
+        ValueError: that is no http URL, it has a user name or a password, or the key cannot be sent.
 
     """
     try:
         url = httpx.URL(base_url)
-    except httpx.InvalidURL as error:
-        raise ValueError("The base URL is no URL.") from error
+    except httpx.InvalidURL:  # its words repeat parts of the URL
+        raise ValueError("The base URL is no URL.") from None
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError("The base URL should begin with http:// or https:// and name a host.")
+    if url.userinfo:
+        raise ValueError("The base URL should have no user name or password; a key goes into `api_key`.")
     if api_key and not _PRINTABLE.fullmatch(api_key):
         raise ValueError("The API key should be printable ASCII without spaces.")
     return Address(base_url=url.copy_with(query=None, fragment=None), api_key=api_key, timeout=timeout)

@@ -93,7 +93,14 @@ class Calls:
 
 
 def run_path(run_id: str, part: str = "") -> str:
-    """Where the run is, or a part of it."""
+    """Where the run is, or a part of it.
+
+    Raises:
+        ValueError: the id is none: it would be a step on the path.
+
+    """
+    if run_id in ("", ".", ".."):
+        raise ValueError("A run's id is neither empty nor one or two dots.")
     return f"{RUNS_PATH}/{quote(run_id, safe='')}{'/' if part else ''}{part}"
 
 

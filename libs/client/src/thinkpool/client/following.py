@@ -6,8 +6,8 @@ with an earlier number is dropped; a later one means that something is missing, 
 log, page by page, before another stream is opened. Without a number only notices of a place in the queue are handed
 on: anything else has lost its number, and its successor will tell. Whatever else ends a stream (a cut, a server that
 goes down, a time-out, bytes that make no sense) leaves the place as it is, and the next stream is asked for from
-there. An outage begins when a stream ends or cannot be had, and is over with the next event, or when a stream has
-lasted.
+there. An outage begins when a stream ends or cannot be had, and is over with the next event, or with a stream that
+lasted or brought a notice, unless that ends in what is no event, or in a gap that the log has too.
 """
 
 import re
@@ -112,19 +112,20 @@ class Following:
 
     def _stream(self, parser: SseParser) -> Generator[Effect | Deliver[Event], Outcome, ThinkPoolError | None]:
         """Delivers what the open stream brings; why that is over, or None to go on at once."""
-        opened_at = self._chance.now()
+        opened_at, is_alive = self._chance.now(), False
         while not self._is_ended:
             received = yield from read()
             if isinstance(received, Broken):
+                if is_alive:
+                    self._outage.is_over()
                 return ConnectionFailed(received.reason)
-            if self._chance.now() - opened_at >= LASTING_SECONDS:
-                self._outage.is_over()
             try:
                 messages = parser.feed(received)
             except MessageTooLong:
                 yield Close()
                 return _garbage()
             batch = self._take(_received(message) for message in messages)
+            is_alive |= bool(batch.events) or self._chance.now() - opened_at >= LASTING_SECONDS
             yield from self._deliver(batch)
             if batch.is_garbage or batch.missing_until:
                 yield Close()
@@ -140,15 +141,17 @@ class Following:
             except (ConnectionFailed, UnexpectedAnswer, ServerFailed, RateLimited) as error:
                 return error
             items = page.get("events")
+            before = self._place
             batch = self._take(_logged(item) for item in cast("list[object]", items if isinstance(items, list) else []))
             yield from self._deliver(batch)
-            if not batch.events:
+            if self._place == before:
                 return UnexpectedAnswer("Events of the run are missing.")
         return None
 
     def _deliver(self, batch: "_Batch") -> Flow[Event]:
-        if batch.events:
+        if any(event.seq is not None for event in batch.events):
             self._outage.is_over()
+        if batch.events:
             yield Deliver(tuple(batch.events))
 
     def _take(self, received: "Iterable[_Received | None]") -> "_Batch":

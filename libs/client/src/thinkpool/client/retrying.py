@@ -20,7 +20,7 @@ class RetryPolicy:
     """When the client tries again. All figures are seconds."""
 
     call_seconds: float = 60.0
-    """For so long is a request repeated that meets no server, a 429 or a 5xx; 0 for never."""
+    """For so long is a request repeated that meets no server or what `is_passing` lets pass; 0 for never."""
     stream_seconds: float = 600.0
     """For so long is a stream that broke taken up again, without a sign of life in between."""
     idle_seconds: float = 90.0
