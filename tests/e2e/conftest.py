@@ -48,8 +48,7 @@ def open_replicas(tmp_path: Path, database_url: str) -> OpenReplicas:
             async with asyncio.timeout(120):
                 await asyncio.gather(*(stack.enter_async_context(server) for server in servers))
                 for server in servers:
-                    while (await server.health())["replicas"] < count:
-                        pass
+                    await server.sees_replicas(count)
                 yield servers
 
     return opened

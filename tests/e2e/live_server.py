@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ from thinkpool_pipeline.events import END_TYPES, RunEvent, decode
 from thinkpool_pipeline.testing.upstream import SimulatedUpstream
 
 START_SECONDS = 45.0
+READY_SECONDS = 45.0
+"""For what a server that has started does beside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,19 @@ class LiveServer:
 
     async def health(self) -> Any:
         return await self.get("/health")
+
+    async def knows_documents(self) -> None:
+        """Returns when its local documents can be searched."""
+        await self._until(lambda health: health["knowledge"]["state"] == "ready")
+
+    async def sees_replicas(self, count: int) -> None:
+        """Returns when it knows of so many, itself included."""
+        await self._until(lambda health: health["replicas"] >= count)
+
+    async def _until(self, is_so: Callable[[Any], bool]) -> None:
+        async with asyncio.timeout(READY_SECONDS):
+            while not is_so(await self.health()):
+                pass
 
     async def metric(self, line_start: str) -> float:
         """The value on the first line of `/metrics` that starts so."""

@@ -114,8 +114,7 @@ async def test_every_route_of_a_real_server_answers_as_it_is_described(open_serv
         httpx.AsyncClient(base_url=server.url, timeout=20, trust_env=False) as http,
         asyncio.timeout(50),
     ):
-        while (await server.health())["knowledge"]["state"] != "ready":
-            pass
+        await server.knows_documents()
         ask = Client(http)
         for part in (research, chats, responses, operations):
             await part(ask)

@@ -98,8 +98,7 @@ async def check(open_server: OpenServer, tmp_path: Path, *, seed: int, max_examp
     write_documents(documents)
     settings = {"KNOWLEDGE_DIR": str(documents), "PIPELINE_POOL_SIZE": "2", "MAX_QUEUED_REQUESTS": "1000"}
     async with open_server(**settings) as server:
-        while (await server.health())["knowledge"]["state"] != "ready":
-            pass
+        await server.knows_documents()
         found = await trial(server, tmp_path, seed=seed, max_examples=max_examples, seconds=seconds)
         sys.stdout.write(found.output)
         assert found.is_passed

@@ -35,8 +35,7 @@ def squeezed(text: str) -> str:
 
 
 async def builtin_run(server: LiveServer) -> tuple[str, list[Received]]:
-    while (await server.health())["knowledge"]["state"] != "ready":
-        pass
+    await server.knows_documents()
     run_id = await server.submit("When was the lighthouse on Gull Rock first lit, and where did its granite come from?")
     async with asyncio.timeout(20):
         return run_id, await server.events(run_id)

@@ -80,8 +80,9 @@ async def test_a_model_that_misbehaves_ends_in_a_failed_run_and_never_in_an_empt
 
 async def breaker_closed(server: LiveServer) -> None:
     """The model's breaker lets calls through again; a failed run in between is the breaker's word for "not yet"."""
-    while (await server.events(await server.submit("Is it back?")))[-1].type != "run.completed":
-        pass
+    async with asyncio.timeout(30):
+        while (await server.events(await server.submit("Is it back?")))[-1].type != "run.completed":
+            pass
 
 
 @pytest.mark.parametrize("step", ["turn/1", "turn/2", "report"])

@@ -17,13 +17,11 @@ async def test_a_server_whose_database_hangs_says_so_refuses_runs_and_goes_on(
             before = await server.submit("Which?")
             await server.events(before)
             relay.is_flowing.clear()
-            async with asyncio.timeout(4):
-                assert await readiness(server, wanted=503) == "database-unreachable"
+            assert await readiness(server, wanted=503) == "database-unreachable"
             for headers in ({}, {"Idempotency-Key": "one"}):
-                async with asyncio.timeout(8):
-                    async with server.session.post("/v1/research", json={"query": "And?"}, headers=headers) as reply:
-                        assert reply.status == 503
-                        assert int(reply.headers["Retry-After"]) > 0
+                async with server.session.post("/v1/research", json={"query": "And?"}, headers=headers) as reply:
+                    assert reply.status == 503
+                    assert int(reply.headers["Retry-After"]) > 0
             relay.release()
             assert await readiness(server, wanted=200) == "ok"
             assert (await server.events(await server.submit("And now?")))[-1].type == "run.completed"
@@ -38,8 +36,7 @@ async def test_a_server_whose_database_hangs_can_be_stopped(
             await server.events(await server.submit("Which?"))
             relay.is_flowing.clear()
             await readiness(server, wanted=503)
-            async with asyncio.timeout(25):
-                assert await server.terminate() == 0
+            assert await server.terminate() == 0
 
 
 async def readiness(server: LiveServer, *, wanted: int) -> str:

@@ -27,8 +27,7 @@ def open_service(tmp_path, database_url, upstream):
         async with AsyncExitStack() as stack, asyncio.timeout(100):
             await asyncio.gather(*(stack.enter_async_context(server) for server in servers))
             for server in servers:
-                while (await server.health())["replicas"] < len(servers):
-                    pass
+                await server.sees_replicas(len(servers))
             addresses = [server.url.removeprefix("http://") for server in servers]
             proxy = await stack.enter_async_context(nginx_proxy(tmp_path, addresses))
             yield servers, await stack.enter_async_context(aiohttp.ClientSession(proxy.url))

@@ -89,8 +89,7 @@ async def test_a_run_is_read_whole_behind_nginx_though_its_replica_is_killed(tmp
     async with asyncio.timeout(100), AsyncExitStack() as stack:
         await asyncio.gather(*(stack.enter_async_context(server) for server in servers))
         for server in servers:
-            while (await server.health())["replicas"] < len(servers):
-                pass
+            await server.sees_replicas(len(servers))
         addresses = [server.url.removeprefix("http://") for server in servers]
         proxy = await stack.enter_async_context(nginx_proxy(tmp_path, addresses))
         clients = [await stack.enter_async_context(either_client(kind, proxy.url, retry=QUICK)) for kind in KINDS]

@@ -149,8 +149,9 @@ async def test_the_runs_of_a_killed_replica_go_on_at_another(
     async with open_replicas(slow_upstream, 2) as servers:
         runs = [await servers[number % 2].submit(f"Question {number}") for number in range(6)]
         streams = [asyncio.ensure_future(servers[0].events(run_id)) for run_id in runs]
-        while (await servers[1].health())["active_requests"] == 0:
-            pass
+        async with asyncio.timeout(30):
+            while (await servers[1].health())["active_requests"] == 0:
+                pass
         await servers[1].kill()
         for events in await asyncio.gather(*streams):
             assert [event.id for event in events] == list(range(1, len(events) + 1))

@@ -37,8 +37,7 @@ def open_service(request, tmp_path, upstream):
             ]
             await asyncio.gather(*(stack.enter_async_context(server) for server in servers))
             for server in servers:
-                while (await server.health())["replicas"] < len(servers):
-                    pass
+                await server.sees_replicas(len(servers))
             addresses = [server.url.removeprefix("http://") for server in servers]
             proxy = await stack.enter_async_context(nginx_proxy(tmp_path, addresses))
             yield servers[0], proxy.url

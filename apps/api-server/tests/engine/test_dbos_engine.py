@@ -97,12 +97,17 @@ async def test_a_withdrawn_run_never_starts_and_makes_room(engine: DbosEngine, w
     assert sorted(await work.until_started(3)) == ["r1", "r2", "r4"]
 
 
+async def until_none_pending(engine: DbosEngine) -> None:
+    async with asyncio.timeout(20):
+        while await engine.pending():
+            pass
+
+
 async def test_a_forgotten_run_may_be_submitted_again(engine: DbosEngine, work: Work) -> None:
     work.release()
     await engine.submit(RunId("again"), tenant=A, rank=1)
     await work.until_started(1)
-    while await engine.pending():
-        pass
+    await until_none_pending(engine)
     await engine.forget([RunId("again")])
     await engine.submit(RunId("again"), tenant=A, rank=1)
     assert await work.until_started(2) == ["again", "again"]
@@ -118,8 +123,7 @@ async def test_resubmitting_queues_what_was_counted_done_and_leaves_alone_what_e
     await engine.submit(RunId("other"), tenant=A, rank=2)
     assert await work.until_started(2) == ["again", "other"]
     work.release()
-    while await engine.pending():
-        pass
+    await until_none_pending(engine)
     await engine.resubmit(run_id, tenant=A, rank=1)
     assert await work.until_started(3) == ["again", "other", "again"]
 
@@ -147,8 +151,7 @@ async def test_handed_back_and_waiting_runs_execute_after_the_next_start_in_the_
         started = await second.until_started(5)
         assert sorted(started[:2]) == ["r1", "r2"]
         assert sorted(started) == ["r1", "r2", "r3", "r4", "r5"]
-        while await engine.pending():
-            pass
+        await until_none_pending(engine)
 
 
 async def test_one_tenants_cap_leaves_room_for_another(database: Path | str, work: Work) -> None:

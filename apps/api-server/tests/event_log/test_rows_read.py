@@ -1,5 +1,6 @@
 """How much the databases read for what is asked of them again and again, where many runs have ended long ago."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -82,8 +83,9 @@ def tallied(url: str) -> int:
     """Rows that were read by now, one by one or found in an index."""
     with connect(url, purpose="test") as connection:
         sessions = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        give_up_at = time.monotonic() + 20
         while connection.execute(sessions + " AND application_name LIKE 'thinkpool%'").fetchall():
-            pass  # it tells what it read when it ends
+            assert time.monotonic() < give_up_at  # it tells what it read when it ends
         rows = connection.execute(
             "SELECT (SELECT sum(seq_tup_read) FROM pg_stat_user_tables)"
             " + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes)"

@@ -98,8 +98,9 @@ async def test_one_that_is_cancelled_lets_another_try(migrated_url, open_replica
         first, second = upstreams_of(replicas)
         service.answer_seconds = 60.0
         asked = asyncio.ensure_future(share(first))
-        while not service.arrivals:  # noqa: ASYNC110 -- the service is in another thread
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(20):
+            while not service.arrivals:  # noqa: ASYNC110 -- the service is in another thread
+                await asyncio.sleep(0.01)
         service.answer_seconds = 0.0
         other = asyncio.ensure_future(share(second))
         asked.cancel()
@@ -142,8 +143,9 @@ async def test_what_is_over_is_asked_for_again(migrated_url, open_replicas, serv
         first, second = upstreams_of(replicas, cache_seconds=0.3)
         await share(first)
         assert (await share(second)).is_cached
-        while len(service.arrivals) < 2:
-            await share(second)
+        async with asyncio.timeout(20):
+            while len(service.arrivals) < 2:
+                await share(second)
         assert (await share(first)).value == "fine"
 
 
@@ -217,8 +219,10 @@ async def test_what_is_over_is_found_without_reading_what_is_not(migrated_url, o
     async with open_replicas(migrated_url, 1) as (replica,):
         replica.shared.results.clean()
         await replica.shared.flush()
-    while rows(migrated_url, "SELECT FROM pg_stat_activity WHERE application_name = 'thinkpool results'"):
-        pass  # it tells what it read when it ends
+    async with asyncio.timeout(20):
+        sessions = "SELECT FROM pg_stat_activity WHERE application_name = 'thinkpool results'"
+        while rows(migrated_url, sessions):  # noqa: ASYNC110 -- it tells what it read when it ends
+            await asyncio.sleep(0)
     ((after,),) = rows(migrated_url, READ)
     assert after - before < 20_000 + 5_000  # the sum of all sizes, and what is over
     assert rows(migrated_url, "SELECT count(*) FROM thinkpool.shared_results") == [(20_000,)]
