@@ -1,6 +1,9 @@
+import asyncio
 import threading
 from dataclasses import replace
+from typing import Any
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from thinkpool_pipeline.errors import PipelineError
@@ -11,7 +14,7 @@ from thinkpool_server.service_statistics import PoolFigures
 from thinkpool_server.settings import Settings
 from thinkpool_server.testing.memory_service import STATISTICS, MemoryRunService, memory_runtime
 from thinkpool_server.testing.scripts import completed_run
-from thinkpool_server.testing.serving import served
+from thinkpool_server.testing.serving import served, serving
 
 
 class BrokenService(MemoryRunService):
@@ -21,6 +24,30 @@ class BrokenService(MemoryRunService):
 
     async def submit(self, submission: Submission) -> tuple[RunRecord, bool]:
         raise self.bug
+
+
+async def test_others_are_answered_while_the_description_is_made_once() -> None:
+    made: list[str] = []
+    may_be_done = threading.Event()
+
+    def make() -> dict[str, Any]:
+        made.append(threading.current_thread().name)
+        assert may_be_done.wait(10)
+        return {"openapi": "3.1.0"}
+
+    app = create_app(Settings(), memory_runtime(MemoryRunService()))
+    app.openapi = make
+    async with serving(app) as url, httpx.AsyncClient(base_url=url, timeout=5, trust_env=False) as client:
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(client.get("/openapi.json")) for _ in range(8)]
+            while not made:
+                assert (await client.get("/health")).status_code == 200
+            assert (await client.get("/health")).status_code == 200
+            may_be_done.set()
+        again = await client.get("/openapi.json")
+    assert {task.result().content for task in asked} == {again.content}
+    assert again.json() == {"openapi": "3.1.0"}
+    assert len(made) == 1
 
 
 async def test_health_tells_the_figures() -> None:

@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from thinkpool_pipeline.errors import PipelineError
 
-from thinkpool_server.api_description import describe, operation_id
+from thinkpool_server.api_description import ServedDocument, describe, operation_id
 from thinkpool_server.auth import Authentication, KeyRing
 from thinkpool_server.error_responses import (
     on_bug,
@@ -57,6 +57,7 @@ def create_app(settings: Settings, build_runtime: BuildRuntime) -> FastAPI:
             runtime.metrics.close_routes(_methods())
             app.state.runtime = runtime
             app.state.mcp = McpEndpoint(runtime)
+            app.state.document = ServedDocument(app.openapi)
             async with asyncio.TaskGroup() as group:
                 beside = [group.create_task(_probe_loop_lag(runtime.metrics)), group.create_task(app.state.mcp.run())]
                 yield

@@ -466,7 +466,11 @@ def told_by_us(text: str) -> str:
     ("headers", "status"),
     [
         ({"Accept": "text/html"}, 406),
-        ({"Content-Type": "text/plain"}, 400),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": ""}, 415),
+        ({"Content-Type": "application/jsonx"}, 415),
+        ({"Content-Type": "application/json-patch+json; charset=utf-8"}, 415),
+        ({"Content-Type": "application/json ; charset=utf-8"}, 200),
         ({"Idempotency-Key": ""}, 400),
         ({"Mcp-Session-Id": "~" * 2_000}, 200),
     ],

@@ -81,6 +81,11 @@ ROUTES: Mapping[str, RouteDescription] = {
                 meaning="`Accept` has not both `application/json` and `text/event-stream`.",
                 bodies=(_error(-32600, "Not Acceptable: Client must accept application/json"),),
             ),
+            Answer(
+                status=415,
+                meaning="The `Content-Type` is not `application/json`.",
+                bodies=(_error(-32600, "The Content-Type should be application/json."),),
+            ),
         ),
         refusals=(403,),
         more="""\

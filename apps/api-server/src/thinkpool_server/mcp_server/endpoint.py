@@ -75,8 +75,8 @@ class McpEndpoint:
         if len(body) > MAX_MESSAGE_BYTES:
             return respond(request.url.path, status_failure(413))
         server = await self._loaded()
-        if not request.headers.get("content-type", "").lower().startswith(_MEDIA_TYPE):
-            return rpc_error(_INVALID_REQUEST, "The Content-Type should be application/json.")
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _MEDIA_TYPE:
+            return rpc_error(_INVALID_REQUEST, "The Content-Type should be application/json.", status=415)
         try:
             message = from_json(body)
         except ValueError:
@@ -102,10 +102,10 @@ class McpEndpoint:
         return self._server
 
 
-def rpc_error(code: int, message: str) -> Response:
+def rpc_error(code: int, message: str, *, status: int = 400) -> Response:
     """The answer to what is no message: a JSON-RPC error without an id."""
     body = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": message}}
-    return Response(orjson.dumps(body), 400, media_type=_MEDIA_TYPE)
+    return Response(orjson.dumps(body), status, media_type=_MEDIA_TYPE)
 
 
 class _Exchange(Response):

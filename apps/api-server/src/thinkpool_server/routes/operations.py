@@ -58,7 +58,7 @@ async def metrics(runtime: CurrentRuntime) -> Response:
 @router.get("/openapi.json")
 async def describe_api(request: Request) -> Response:
     """The API's description in OpenAPI's format (3.1)."""
-    return Response(orjson.dumps(request.app.openapi()), media_type="application/json")
+    return Response(await request.app.state.document.text(), media_type="application/json")
 
 
 def _state(figures: ServiceStatistics) -> State:
