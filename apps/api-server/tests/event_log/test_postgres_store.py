@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +14,11 @@ from thinkpool_pipeline.protocols import Outcome
 from thinkpool_pipeline.values import RunId, Seq, StepName, Usage
 from thinkpool_server.errors import ReplicaLost, StoreUnavailable
 from thinkpool_server.event_log import EventLog, PostgresStore
+from thinkpool_server.event_log.event_log import _READ_SECONDS
 from thinkpool_server.event_log.listener import listen
 from thinkpool_server.event_log.notices import Appended, Notice, QueueMoved, pack, unpack
 from thinkpool_server.event_log.postgres_statements import READ_BEHIND
+from thinkpool_server.event_log.postgres_store import READ_SECONDS
 from thinkpool_server.event_log.store import Append, Crowd, WriteStore
 from thinkpool_server.postgres import connect
 from thinkpool_server.runs import Tenant
@@ -50,6 +52,20 @@ def query(url: str, statement: str) -> list[tuple[Any, ...]]:
 async def read_to_end(log: EventLog, after: int = 0) -> list[StoredEvent]:
     async with log.follow(RUN, after=Seq(after)) as reader:
         return [event async for batch in reader for event in batch]
+
+
+def test_the_database_itself_ends_a_read_that_takes_too_long(database_url: str) -> None:
+    with closing(joined_store(database_url, read_seconds=0.1)) as store:
+        with connect(database_url, purpose="test") as other, other.transaction():
+            other.execute("LOCK TABLE thinkpool.runs")
+            with pytest.raises(StoreUnavailable) as refused:
+                store.get(RUN)
+        assert isinstance(refused.value.__cause__, psycopg.errors.QueryCanceled)
+        assert store.get(RUN) is None
+
+
+def test_no_read_is_ended_that_somebody_still_waits_for() -> None:
+    assert READ_SECONDS > _READ_SECONDS
 
 
 async def test_a_reader_elsewhere_gets_every_event_once_and_in_order(database_url: str) -> None:

@@ -20,6 +20,7 @@ from thinkpool_server.testing.postgres_server import PostgresServer
 
 TENANT = Tenant("default")
 ENDED_RUNS = 100_000
+RARE: Final = {60_000: "failed", 70_000: "cancelled"}
 TIMES = 12
 """Often enough for a statement to be prepared, and planned for whatever its values are."""
 
@@ -29,7 +30,9 @@ QUESTION: Final = to_row(stored_run())[COLUMNS.index("question")]
 FILL_RUNS: Final = """
     INSERT INTO thinkpool.runs (run_id, tenant, status, origin, priority, arrival, is_foreground, fingerprint,
         question, metadata, created_at, finished_at)
-    SELECT 'run_' || number, 'default', 'completed', 'research', 5, nextval('thinkpool.arrivals'), false, '',
+    SELECT 'run_' || number, 'default',
+        CASE number WHEN 60000 THEN 'failed' WHEN 70000 THEN 'cancelled' ELSE 'completed' END,
+        'research', 5, nextval('thinkpool.arrivals'), false, '',
         %s, '{}', number, number
     FROM generate_series(1, 100000) AS number
 """
@@ -101,8 +104,11 @@ def rows_read(url: str, ask: Callable[[PostgresStore], object]) -> int:
     return (tallied(url) - before) // TIMES
 
 
-@pytest.mark.parametrize(("status", "runs"), [("queued", 2), ("running", 1), (None, 9)])
-def test_no_ended_run_is_read_to_list_those_that_go_on(crowded_url: str, status: str | None, runs: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "runs"),
+    [("queued", 2), ("running", 1), ("failed", 1), ("cancelled", 1), ("completed", 9), (None, 9)],
+)
+def test_no_more_runs_are_read_than_are_listed(crowded_url: str, status: str | None, runs: int) -> None:
     def ask(store: PostgresStore) -> None:
         assert len(store.list_runs(TENANT, before=None, status=status, most=9)) == runs
 
@@ -151,8 +157,11 @@ def crowded_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteSto
         connection.execute("BEGIN")
         connection.executemany(
             "INSERT INTO runs (run_id, tenant, status, origin, priority, arrival, is_foreground, fingerprint, question,"
-            " metadata, created_at, finished_at) VALUES (?, ?, 'completed', 'research', 5, ?, 0, '', ?, '{}', ?, ?)",
-            ((f"run_{number}", TENANT, number, QUESTION, number, number) for number in range(1, ENDED_RUNS + 1)),
+            " metadata, created_at, finished_at) VALUES (?, ?, ?, 'research', 5, ?, 0, '', ?, '{}', ?, ?)",
+            (
+                (f"run_{number}", TENANT, RARE.get(number, "completed"), number, QUESTION, number, number)
+                for number in range(1, ENDED_RUNS + 1)
+            ),
         )
         connection.executemany(
             "INSERT INTO webhook_deliveries (run_id, target, next_at) VALUES (?, 'run', ?)",
@@ -169,6 +178,15 @@ def crowded_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteSto
         (lambda store: len(store.list_runs(TENANT, before=None, status="queued", most=9)), 2),
         (lambda store: len(store.list_runs(TENANT, before=None, status="running", most=9)), 1),
         (lambda store: len(store.list_runs(TENANT, before=None, status=None, most=9)), 9),
+        (
+            lambda store: [run.arrival for run in store.list_runs(TENANT, before=None, status="failed", most=9)],
+            [60_000],
+        ),
+        (
+            lambda store: [run.arrival for run in store.list_runs(TENANT, before=None, status="cancelled", most=9)],
+            [70_000],
+        ),
+        (lambda store: [run.arrival for run in store.list_runs(TENANT, before=99, status="completed", most=1)], [98]),
         (lambda store: [run.arrival for run in store.list_runs(TENANT, before=100, status=None, most=2)], [99, 98]),
         (lambda store: [run.run_id for run in store.unfinished()], ["waiting_1", "waiting_2", "waiting_3"]),
         (lambda store: store.last_arrival(), ENDED_RUNS + 3),

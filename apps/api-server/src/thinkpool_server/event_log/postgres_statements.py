@@ -129,7 +129,10 @@ _NEWEST_FIRST: Final[LiteralString] = " ORDER BY arrival DESC LIMIT %(most)s"
 
 LIST_RUNS: Final[LiteralString] = RUNS + _OF_TENANT + _NEWEST_FIRST
 
-LIST_ENDED: Final[LiteralString] = RUNS + _OF_TENANT + " AND status = %(status)s" + _NEWEST_FIRST
+LIST_ENDED: Final[LiteralString] = (
+    RUNS + _OF_TENANT + " AND status = %(status)s AND finished_at IS NOT NULL" + _NEWEST_FIRST
+)
+"""For the statuses of runs that have ended. They have an index, as those of `LIST_UNFINISHED` do."""
 
 LIST_UNFINISHED: Final[LiteralString] = (
     RUNS + _OF_TENANT + " AND status = %(status)s AND finished_at IS NULL" + _NEWEST_FIRST

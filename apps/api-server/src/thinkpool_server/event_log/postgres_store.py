@@ -54,6 +54,9 @@ T = TypeVar("T")
 QUEUE_LOCK: Final = 7_463_205_114
 """Held by the transactions that accept runs: so their bound is exact, and the order of arrival that of the commits."""
 
+READ_SECONDS: Final = 6.0
+"""Somewhat longer than anybody waits for a read: the database itself then ends one that nobody waits for any more."""
+
 _RETRY_SECONDS = 0.05
 _RETRY_MOST_SECONDS = 0.5
 _CONFLICTS = (errors.DeadlockDetected, errors.SerializationFailure)
@@ -62,12 +65,19 @@ _CONFLICTS = (errors.DeadlockDetected, errors.SerializationFailure)
 class PostgresStore:
     """Implements `Store` and `WriteStore` for one replica, whose row in `replicas` must be there."""
 
-    def __init__(self, url: str, executor: str, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        url: str,
+        executor: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        read_seconds: float = READ_SECONDS,
+    ) -> None:
         """`clock` is the one by which all replicas judge, in seconds since the epoch."""
         self._executor = executor
         self._clock = clock
         self._writers = CuttableConnections(url, purpose="event log")
-        self._readers = CuttableConnections(url, purpose="reader")
+        self._readers = CuttableConnections(url, purpose="reader", statement_seconds=read_seconds)
         self._writer: Connection | None = None
         self._number = 0
         self._notices: list[Notice] = []

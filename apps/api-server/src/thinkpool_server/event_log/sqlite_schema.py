@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS runs (
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS runs_by_tenant ON runs (tenant, arrival DESC);
 CREATE INDEX IF NOT EXISTS runs_unfinished ON runs (status, arrival) WHERE status IN ('queued', 'running');
+CREATE INDEX IF NOT EXISTS runs_ended ON runs (tenant, status, arrival) WHERE finished_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS runs_by_request ON runs (fingerprint);
 CREATE INDEX IF NOT EXISTS runs_by_end ON runs (finished_at) WHERE finished_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS run_files (
@@ -124,7 +125,8 @@ SELECT next_at FROM webhook_deliveries JOIN runs USING (run_id) WHERE finished_a
 LIST_RUNS = f"SELECT {RUN_COLUMNS} FROM runs WHERE tenant = ? AND arrival < ? ORDER BY arrival DESC LIMIT ?"  # noqa: S608 -- constants only
 
 LIST_ENDED = f"""
-SELECT {RUN_COLUMNS} FROM runs WHERE tenant = ? AND arrival < ? AND status = ? ORDER BY arrival DESC LIMIT ?
+SELECT {RUN_COLUMNS} FROM runs INDEXED BY runs_ended
+WHERE tenant = ? AND arrival < ? AND status = ? AND finished_at IS NOT NULL ORDER BY arrival DESC LIMIT ?
 """  # noqa: S608 -- constants only
 
 LIST_UNFINISHED = f"""

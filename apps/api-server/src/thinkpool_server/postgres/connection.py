@@ -57,9 +57,12 @@ def open_connection(url: str, *, purpose: str) -> Connection:
     return psycopg.connect(url, application_name=f"thinkpool {purpose}", **_OPTIONS)
 
 
-def prepare(connection: Connection) -> None:
-    """The second half of `connect`, which waits for the server's answer."""
+def prepare(connection: Connection, *, statement_seconds: float = 0) -> None:
+    """The second half of `connect`, which waits for the server's answer; the server ends any longer statement."""
     connection.execute(_SESSION)
+    if statement_seconds:
+        milliseconds = str(round(statement_seconds * 1000))
+        connection.execute("SELECT set_config('statement_timeout', %s, false)", (milliseconds,))
 
 
 async def connect_async(url: str, *, purpose: str) -> AsyncSession:

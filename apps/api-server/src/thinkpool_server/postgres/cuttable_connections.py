@@ -10,10 +10,11 @@ from thinkpool_server.postgres.connection import Connection, hang_up, open_conne
 class CuttableConnections:
     """Opens connections until they are cut."""
 
-    def __init__(self, url: str, *, purpose: str) -> None:
-        """`purpose` names them in `pg_stat_activity`."""
+    def __init__(self, url: str, *, purpose: str, statement_seconds: float = 0) -> None:
+        """`purpose` names them in `pg_stat_activity`; the server ends a longer statement itself, unless that is 0."""
         self._url = url
         self._purpose = purpose
+        self._statement_seconds = statement_seconds
         self._open: list[Connection] = []
         self._guard = threading.Lock()  # over the list, which threads add to
         self._is_cut = False
@@ -35,7 +36,7 @@ class CuttableConnections:
             self._open = [*(other for other in self._open if not other.closed), connection]
         if self._is_cut:
             hang_up(connection)
-        prepare(connection)
+        prepare(connection, statement_seconds=self._statement_seconds)
         return connection
 
     def hang_up(self) -> None:

@@ -7,9 +7,9 @@ it still works on them: during a rolling upgrade both are at work.
 from typing import Final, LiteralString
 
 from thinkpool_server.postgres.connection import Connection
-from thinkpool_server.postgres.tables import EVENT_LOG, REPLICAS, RETRIES, UPSTREAMS, WEBHOOKS
+from thinkpool_server.postgres.tables import ENDED, EVENT_LOG, REPLICAS, RETRIES, UPSTREAMS, WEBHOOKS
 
-MIGRATIONS: Final[tuple[LiteralString, ...]] = (EVENT_LOG, REPLICAS, UPSTREAMS, RETRIES, WEBHOOKS)
+MIGRATIONS: Final[tuple[LiteralString, ...]] = (EVENT_LOG, REPLICAS, UPSTREAMS, RETRIES, WEBHOOKS, ENDED)
 """In order; the first is version 1."""
 
 _LOCK: Final = 7_463_205_113  # of one purpose: whoever holds it migrates

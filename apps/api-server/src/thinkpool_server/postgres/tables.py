@@ -107,3 +107,7 @@ CREATE TABLE thinkpool.webhook_deliveries (
 ) WITH (fillfactor = 70);
 CREATE INDEX webhook_deliveries_by_time ON thinkpool.webhook_deliveries (next_at);
 """
+
+ENDED: Final[LiteralString] = """
+CREATE INDEX runs_ended ON thinkpool.runs (tenant, status, arrival) WHERE finished_at IS NOT NULL;
+"""
