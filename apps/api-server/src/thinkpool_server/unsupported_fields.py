@@ -21,7 +21,7 @@ CHAT_UNSUPPORTED: Unsupported = {
     "parallel_tool_calls": (True, False),
     "presence_penalty": (0,),
     "service_tier": ("auto", "default"),
-    "store": (False,),
+    "store": (True, False),
     "tool_choice": ("none", "auto"),
     "tools": ([],),
     "verbosity": ("medium",),

@@ -446,7 +446,10 @@ def test_retention_deletes_what_ended_and_remembers_it(database_url: str) -> Non
     query(database_url, "UPDATE thinkpool.runs SET finished_at = 5, status = 'completed' RETURNING 1")
     assert store.past(4, 10) == []
     assert store.past(6, 10) == [RUN]
-    store.expire([RUN], 6)
+    with connect(database_url, purpose="test") as other, other.transaction():
+        other.execute("SELECT FROM thinkpool.runs WHERE run_id = %s FOR UPDATE", (RUN,))
+        assert store.expire([RUN], 6) == [], "another replica deletes it"
+    assert store.expire([RUN], 6) == [RUN]
     assert store.get(RUN) is None
     assert store.is_expired(RUN, Tenant("default"))
     store.close()

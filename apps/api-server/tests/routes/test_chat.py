@@ -44,7 +44,7 @@ async def test_a_whole_answer_is_the_report_once_with_thinking_sources_and_usage
 
 async def test_a_completion_is_retrieved_later_whole_and_as_the_same_stream() -> None:
     async with served(MemoryRunService(completed_run())) as http, sdk(http) as client:
-        made = await client.chat.completions.create(model="builtin", messages=ASKED)
+        made = await client.chat.completions.create(model="builtin", messages=ASKED, store=True)
         assert await client.chat.completions.retrieve(made.id) == made
         streamed = {"model": "builtin", "messages": ASKED, "stream": True}
         for path in ("/v1/chat/completions", "/v2/chat/completions"):
@@ -54,6 +54,17 @@ async def test_a_completion_is_retrieved_later_whole_and_as_the_same_stream() ->
                 again = await http.client.get(f"{path}/chatcmpl-{run_id}?stream=true{query}")
                 assert again.content == stream.content
                 assert again.headers["X-ThinkPool-Run-Id"] == run_id
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_a_response_that_is_not_to_be_kept_is_no_stored_completion(is_stored: bool) -> None:
+    async with served(MemoryRunService(begun_run())) as http:
+        body = {"input": "a", "store": is_stored, "stream": True}
+        async with http.client.stream("POST", "/v1/responses", json=body) as stream:
+            run_id = stream.headers["X-ThinkPool-Run-Id"]
+            for path in ("/v1/chat/completions", "/v2/chat/completions"):
+                async with http.client.stream("GET", f"{path}/{run_id}?stream=true") as reading:
+                    assert reading.status_code == (200 if is_stored else 404)
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v2/chat/completions"])
@@ -152,7 +163,7 @@ async def test_what_is_asked_for_reaches_the_service() -> None:
         {"presence_penalty": 1},
         {"reasoning_effort": "utmost"},
         {"verbosity": "low"},
-        {"store": True},
+        {"store": "yes"},
         {"temperature": 3},
         {"max_tokens": 5, "max_completion_tokens": 6},
         {"extra_body": {"made_up": 1}},

@@ -239,15 +239,14 @@ class EventLog:
             topic.end()
 
     async def expire(self, *, ended_before: float, most: int, forget: Forget = _forget_nothing) -> list[RunId]:
-        """Deletes runs that ended before then, at most so many; which there were.
+        """Deletes runs that ended before then, at most so many; which were deleted here.
 
         `forget` deletes what else is kept of them, and comes first: a run that is still there is found once more.
         """
         run_ids = await self._read(partial(self._store.past, ended_before, most))
         if run_ids:
             await forget(run_ids)
-        await self._in_reading_thread(partial(self._store.expire, run_ids, ended_before))
-        return run_ids
+        return await self._in_reading_thread(partial(self._store.expire, run_ids, ended_before))
 
     async def get(self, run_id: RunId) -> StoredRun | None:
         """The run, or None."""

@@ -316,19 +316,20 @@ class PostgresStore:
         """Runs that ended before then, at most so many, those that ended first."""
         return [run_id for (run_id,) in self._rows(sql.PAST, (ended_before, most))]
 
-    def expire(self, run_ids: Sequence[RunId], remembered_since: float) -> None:
-        """Deletes these runs, of those that have ended; those that another replica is deleting are passed over."""
+    def expire(self, run_ids: Sequence[RunId], remembered_since: float) -> list[RunId]:
+        """Deletes these runs, of those that have ended, but those that another replica deletes; which were deleted."""
 
-        def delete(connection: Connection) -> None:
+        def delete(connection: Connection) -> list[RunId]:
             with connection.transaction(), connection.cursor() as cursor:
                 rows = cursor.execute(sql.EXPIRED, (list(run_ids),)).fetchall()
-                found = [run_id for run_id, _ in rows]
+                found = [RunId(run_id) for run_id, _ in rows]
                 for statement in sql.DELETE_RUN:
                     cursor.executemany(statement, [(run_id,) for run_id in found])
                 connection.execute(sql.REMEMBER_EXPIRED, (self.now(), found, [tenant for _, tenant in rows]))
                 connection.execute("DELETE FROM thinkpool.expired_runs WHERE at < %s", (remembered_since,))
+                return found
 
-        self._query(delete)
+        return self._query(delete)
 
     def get(self, run_id: RunId) -> StoredRun | None:
         """The run, or None."""

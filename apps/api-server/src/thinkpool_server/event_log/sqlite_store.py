@@ -172,14 +172,15 @@ class SqliteStore:
         with self._reading() as connection:
             return [run_id for (run_id,) in connection.execute(schema.PAST, (ended_before, most))]
 
-    def expire(self, run_ids: Sequence[RunId], remembered_since: float) -> None:
-        """Deletes these runs, of those that have ended."""
+    def expire(self, run_ids: Sequence[RunId], remembered_since: float) -> list[RunId]:
+        """Deletes these runs, of those that have ended; which were deleted."""
         with self._reading() as connection, _transaction(connection):
             rows = connection.execute(schema.EXPIRED, (orjson.dumps(list(run_ids)).decode(),)).fetchall()
             for run_id, tenant in rows:
                 _delete(connection, run_id)
                 connection.execute("INSERT OR IGNORE INTO expired_runs VALUES (?, ?, ?)", (run_id, tenant, time.time()))
             connection.execute("DELETE FROM expired_runs WHERE at < ?", (remembered_since,))
+            return [RunId(run_id) for run_id, _ in rows]
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

@@ -227,8 +227,8 @@ class Store(Protocol):
         """Runs that ended before then, at most so many, those that ended first."""
         ...
 
-    def expire(self, run_ids: Sequence[RunId], remembered_since: float) -> None:
-        """Deletes these runs, of those that have ended. Holds up no writer for long.
+    def expire(self, run_ids: Sequence[RunId], remembered_since: float) -> list[RunId]:
+        """Deletes these runs, of those that have ended; which were deleted. Holds up no writer for long.
 
         Their ids are remembered, so that a late reader learns that its run is past; those from before then are not
         any longer.

@@ -6,15 +6,15 @@ from starlette.responses import Response
 from thinkpool_server.projections.chat import ChatAnswer, ChatStream
 from thinkpool_server.protocols import Runtime
 from thinkpool_server.routes.completions import (
-    CompletionRun,
     HasUsage,
     IsStreamed,
+    StoredCompletion,
     chat_head,
     has_usage,
     stream_completion,
     whole_completion,
 )
-from thinkpool_server.routes.dependencies import CurrentAsker, CurrentRuntime, CurrentTenant, forget_body
+from thinkpool_server.routes.dependencies import CurrentAsker, CurrentRuntime, forget_body
 from thinkpool_server.runs import RunRecord
 from thinkpool_server.schemas import ChatRequest
 from thinkpool_server.submissions import chat_submission
@@ -34,15 +34,13 @@ async def complete_chat(body: ChatRequest, request: Request, runtime: CurrentRun
 
 @router.get("/completions/{completion_id}")
 async def get_chat_completion(
-    run_id: CompletionRun,
+    record: StoredCompletion,
     request: Request,
     runtime: CurrentRuntime,
-    tenant: CurrentTenant,
     is_streamed: IsStreamed = False,
     has_usage: HasUsage = False,
 ) -> Response:
     """Any run as a completion: whole, once it has ended, or as the stream from its start."""
-    record = await runtime.service.get(tenant, run_id)
     return await _completion(request, runtime, record, is_streamed=is_streamed, has_usage=has_usage)
 
 

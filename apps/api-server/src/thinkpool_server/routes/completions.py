@@ -8,26 +8,34 @@ from fastapi import Depends, Query, Request
 from starlette.responses import Response
 from thinkpool_pipeline.errors import ShuttingDown, UnknownRun
 from thinkpool_pipeline.events import StoredEvent
-from thinkpool_pipeline.values import RunId
 
 from thinkpool_server.error_responses import Failure, failure_of, respond, run_failure
 from thinkpool_server.event_stream import EventStream
 from thinkpool_server.projections.chat import ChatAnswer
 from thinkpool_server.projections.chat_chunks import CUT, GONE, ChatFailure, ChatHead, run_id_of
 from thinkpool_server.protocols import RunReader, Runtime
-from thinkpool_server.routes.dependencies import RUN_ID_HEADER, checked_run_id, id_in_path
+from thinkpool_server.routes.dependencies import (
+    RUN_ID_HEADER,
+    CurrentRuntime,
+    CurrentTenant,
+    checked_run_id,
+    id_in_path,
+)
+from thinkpool_server.routes.stored_runs import stored_run
 from thinkpool_server.routes.whole_answers import CLIENT_LEFT, gathered
 from thinkpool_server.runs import RunRecord
 from thinkpool_server.schemas import ChatRequest
 
 
-async def _run_of_completion(
+async def _stored_completion(
     completion_id: Annotated[str, id_in_path("The completion, or any run of the tenant.", "chatcmpl-run_1k3qv9")],
-) -> RunId:
-    return await checked_run_id(run_id_of(completion_id))
+    runtime: CurrentRuntime,
+    tenant: CurrentTenant,
+) -> RunRecord:
+    return await stored_run(runtime, tenant, await checked_run_id(run_id_of(completion_id)))
 
 
-CompletionRun = Annotated[RunId, Depends(_run_of_completion)]
+StoredCompletion = Annotated[RunRecord, Depends(_stored_completion)]
 IsStreamed = Annotated[bool, Query(alias="stream", description="Whether the answer is the stream, from its start.")]
 HasUsage = Annotated[bool, Query(alias="include_usage", description="Whether the stream ends with what was used.")]
 

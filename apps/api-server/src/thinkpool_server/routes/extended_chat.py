@@ -11,15 +11,15 @@ from thinkpool_server.projections.chat import ChatAnswer
 from thinkpool_server.projections.task_blocks import LANGUAGES, TaskStream
 from thinkpool_server.protocols import Runtime
 from thinkpool_server.routes.completions import (
-    CompletionRun,
     HasUsage,
     IsStreamed,
+    StoredCompletion,
     chat_head,
     has_usage,
     stream_completion,
     whole_completion,
 )
-from thinkpool_server.routes.dependencies import CurrentAsker, CurrentRuntime, CurrentTenant, forget_body
+from thinkpool_server.routes.dependencies import CurrentAsker, CurrentRuntime, forget_body
 from thinkpool_server.routes.negotiation import preferred_language
 from thinkpool_server.runs import RunRecord, Submission
 from thinkpool_server.schemas import ChatRequest
@@ -49,15 +49,13 @@ async def complete_extended_chat(
 
 @router.get("/completions/{completion_id}")
 async def get_extended_chat_completion(
-    run_id: CompletionRun,
+    record: StoredCompletion,
     request: Request,
     runtime: CurrentRuntime,
-    tenant: CurrentTenant,
     is_streamed: IsStreamed = False,
     has_usage: HasUsage = False,
 ) -> Response:
     """Any run as a completion: whole, once it has ended, or as the stream of blocks from its start."""
-    record = await runtime.service.get(tenant, run_id)
     return await _completion(request, runtime, record, is_streamed=is_streamed, has_usage=has_usage)
 
 

@@ -40,6 +40,7 @@ from thinkpool_server.routes.dependencies import (
     forget_body,
     id_in_path,
 )
+from thinkpool_server.routes.stored_runs import stored_run
 from thinkpool_server.routes.whole_answers import CLIENT_LEFT, gathered
 from thinkpool_server.runs import RunRecord, Tenant
 
@@ -100,7 +101,7 @@ async def get_response(
     include_in_brackets: Included = None,
 ) -> Response:
     """Any run as a response: as it stands, or as the stream of its messages behind the number `starting_after`."""
-    record = await _stored(runtime, tenant, run_id)
+    record = await stored_run(runtime, tenant, run_id)
     wanted = included([*(include or ()), *(include_in_brackets or ())])
     head = response_head(record, runtime.model_names[0], wanted)
     headers: dict[str, str] = {RUN_ID_HEADER: record.run_id}
@@ -112,7 +113,7 @@ async def get_response(
 @router.post("/{response_id}/cancel")
 async def cancel_response(run_id: ResponseRun, runtime: CurrentRuntime, tenant: CurrentTenant) -> Response:
     """The response after its run was told to stop. Again and again the same."""
-    record = await _stored(runtime, tenant, run_id)
+    record = await stored_run(runtime, tenant, run_id)
     if record.is_foreground:
         raise NotInBackground
     record = await runtime.service.cancel(tenant, run_id)
@@ -122,7 +123,7 @@ async def cancel_response(run_id: ResponseRun, runtime: CurrentRuntime, tenant: 
 @router.delete("/{response_id}")
 async def delete_response(run_id: ResponseRun, runtime: CurrentRuntime, tenant: CurrentTenant) -> Response:
     """Forgets the run, its events and its report."""
-    await _stored(runtime, tenant, run_id)
+    await stored_run(runtime, tenant, run_id)
     await runtime.service.delete(tenant, run_id)
     return _json({"id": response_id(run_id), "object": "response", "deleted": True})
 
@@ -137,7 +138,7 @@ async def list_input_items(
     order: Annotated[Literal["asc", "desc"], Query(description="`desc` for the newest first.")] = "desc",
 ) -> Response:
     """What the response was asked, item by item, the newest first unless `order` says `asc`."""
-    record = await _stored(runtime, tenant, run_id)
+    record = await stored_run(runtime, tenant, run_id)
     items = input_items(record)
     if order == "desc":
         items.reverse()
@@ -232,13 +233,6 @@ async def _as_it_stands(runtime: Runtime, record: RunRecord, head: ResponseHead)
     return answer.response()
 
 
-async def _stored(runtime: Runtime, tenant: Tenant, run_id: RunId) -> RunRecord:
-    record = await runtime.service.get(tenant, run_id)
-    if not is_stored(record):
-        raise UnknownRun
-    return record
-
-
 async def _earlier(runtime: Runtime, tenant: Tenant, given: str | None) -> Earlier | None:
     """The run that a request builds on.
 
@@ -249,7 +243,7 @@ async def _earlier(runtime: Runtime, tenant: Tenant, given: str | None) -> Earli
     if given is None:
         return None
     try:
-        record = await _stored(runtime, tenant, await _run_of_response(given))
+        record = await stored_run(runtime, tenant, await _run_of_response(given))
     except (UnknownRun, EventsExpired) as error:
         raise UnknownPreviousResponse("previous_response_id", "There is no such response here.") from error
     if not record.is_ended:
