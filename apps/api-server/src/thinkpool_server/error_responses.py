@@ -71,6 +71,7 @@ _STATUS: Mapping[type[PipelineError], HTTPStatus] = {
 }
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PYDANTIC_PREFIX = re.compile(r"^(Value error, |Input |String )")
+_NO_OBJECT = frozenset({"model_attributes_type", "model_type", "dict_type"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,11 +116,17 @@ def validation_failure(error: RequestValidationError) -> Failure:
     found: Sequence[Mapping[str, Any]] = error.errors()
     if any(item["type"] == "json_invalid" for item in found):
         return Failure(status=HTTPStatus.BAD_REQUEST, code="invalid-json", message="The body is not valid JSON.")
-    faults = tuple(
-        FieldFault(field=_path(item["loc"]), message=_PYDANTIC_PREFIX.sub("", item["msg"])) for item in found[:20]
-    )
+    faults = tuple(FieldFault(field=_path(item["loc"]), message=_words(item)) for item in found[:20])
     told = "; ".join(f"{fault.field}: {fault.message}" for fault in faults[:5])
     return Failure(status=HTTPStatus.UNPROCESSABLE_ENTITY, code="invalid-request", message=told, faults=faults)
+
+
+def _words(item: Mapping[str, Any]) -> str:
+    if tuple(item["loc"]) == ("body",) and item["type"] in _NO_OBJECT:
+        return "should be a JSON object, sent with Content-Type: application/json"
+    if item["type"] == "extra_forbidden":
+        return "is no field of this request"
+    return _PYDANTIC_PREFIX.sub("", item["msg"])
 
 
 def status_failure(status: int, headers: Mapping[str, str] | None = None) -> Failure:

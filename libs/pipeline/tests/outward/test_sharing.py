@@ -1,6 +1,7 @@
 """What the layer asks of those who share limits and results, and what it does with what they say."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -238,16 +239,22 @@ async def test_results_go_to_and_from_json_on_the_way_a_caller_takes(outward, sh
     assert shared.kept == [(b'"hello"', 900)]
 
 
-async def test_nothing_is_sent_without_a_permit(call_to, read):
-    refusals = iter([None, PermissionError()])
+@pytest.mark.parametrize("permitted", [0, 1], ids=["from the start", "when it is about to be sent"])
+async def test_nothing_is_sent_without_a_permit(call_to, read, permitted):
+    leaves = math.inf
 
     async def permit() -> None:
-        if (refusal := next(refusals)) is not None:
-            raise refusal
+        nonlocal leaves
+        if leaves <= 0:
+            raise PermissionError
+        leaves -= 1
 
     async with Loopback(answer(b"fine")) as service, open_outward(permit=permit) as outward:
         upstream = outward.upstream("reader")
         assert await upstream.send(call_to(service.url), read) == b"fine"
+        leaves = permitted
         with pytest.raises(PermissionError):
             await upstream.send(call_to(service.url), read)
-        assert upstream.statistics().requests == 1
+        leaves = math.inf
+        assert await upstream.send(call_to(service.url), read) == b"fine"
+        assert len(service.received) == 2

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -19,7 +19,7 @@ KEEPALIVE_SECONDS = 15.0
 DNS_CACHE_SECONDS = 60
 RESOLVER_THREADS = 2
 
-_on_sent: ContextVar[Callable[[], None] | None] = ContextVar("on_sent", default=None)
+_before_sending: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("before_sending", default=None)
 
 
 class NameLookup:
@@ -117,22 +117,25 @@ async def client_over(connector: aiohttp.TCPConnector, context: ssl.SSLContext) 
 
 
 @contextmanager
-def told_when_sent(on_sent: Callable[[], None]) -> Generator[None]:
-    """Tells when a request made in the block leaves: with its headers, and with each piece of its body."""
-    token = _on_sent.set(on_sent)
+def asked_before_sending(ask: Callable[[], Awaitable[None]]) -> Generator[None]:
+    """Waits for `ask` as the last thing before a request made in the block leaves, and each piece of its body.
+
+    What `ask` raises ends the request, of which nothing more is sent.
+    """
+    token = _before_sending.set(ask)
     try:
         yield
     finally:
-        _on_sent.reset(token)
+        _before_sending.reset(token)
 
 
 def _sending_trace() -> aiohttp.TraceConfig:
-    async def tell(_session: object, _context: object, _parameters: object) -> None:
-        on_sent = _on_sent.get()
-        if on_sent is not None:
-            on_sent()
+    async def wait(_session: object, _context: object, _parameters: object) -> None:
+        ask = _before_sending.get()
+        if ask is not None:
+            await ask()
 
-    trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(tell)
-    trace.on_request_chunk_sent.append(tell)
+    trace = aiohttp.TraceConfig()  # whose signals come before the write that they tell of
+    trace.on_request_headers_sent.append(wait)
+    trace.on_request_chunk_sent.append(wait)
     return trace

@@ -22,7 +22,7 @@ from thinkpool_pipeline.outward.breaker import FAILURES_TO_OPEN, BreakerState, C
 from thinkpool_pipeline.outward.call import OutwardCall
 from thinkpool_pipeline.outward.failures import DeadlinePassed, ErrorKind, OutwardError, RateLimited, Unavailable
 from thinkpool_pipeline.outward.gate import Gate
-from thinkpool_pipeline.outward.http_client import told_when_sent
+from thinkpool_pipeline.outward.http_client import asked_before_sending
 from thinkpool_pipeline.outward.keys import REFUSED_REST_SECONDS, KeyRing
 from thinkpool_pipeline.outward.rate import Sending
 from thinkpool_pipeline.outward.refusals import Explain, failure_by_status, first_bytes
@@ -343,7 +343,12 @@ class Upstream:
         call = exchange.call
         headers = {"accept-encoding": "gzip", **call.headers, **key}
         async with self._passage(deadline, call.total_seconds, key_name) as sending:
-            with _translated_errors(), told_when_sent(sending.sent):
+
+            async def leave() -> None:
+                await self._permit()  # a process may stand still for long between two of its lines
+                sending.sent()
+
+            with _translated_errors(), asked_before_sending(leave):
                 watch = Watch(deadline=deadline, total_seconds=call.total_seconds, idle_seconds=call.idle_seconds)
                 reply = self._client.stream(call.method, call.url, headers=headers, content=call.content)
                 async with watch, reply as response:
