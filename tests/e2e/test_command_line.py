@@ -69,11 +69,18 @@ async def test_wrong_setting_stops_the_start_with_one_line_that_names_it(command
     assert words in done.err
 
 
+async def test_an_empty_question_is_refused(command):
+    done = await command("ask", " ")
+    assert done.code == 2
+    assert "question: it should not be empty" in done.err
+
+
 async def test_taken_port_is_told(command):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = await command("serve", PORT=str(taken.getsockname()[1]))
+        port = taken.getsockname()[1]
+        done = await command("serve", PORT=str(port))
     assert done.code == 2
-    assert "HOST and PORT should be free to listen on: Address already in use" in done.err
+    assert f"HOST and PORT should be free to listen on, and 127.0.0.1:{port} is not: Address already in use" in done.err
 
 
 async def test_server_says_what_it_is_and_stops_on_a_signal_with_code_0(open_server):

@@ -63,7 +63,10 @@ ROUTES: Mapping[str, RouteDescription] = {
         answers=(
             Answer(
                 status=200,
-                meaning="The answer; of a call that reports its progress, a stream that ends with the answer.",
+                meaning=(
+                    "A stream that ends with the answer, or, where none is needed, the answer itself. "
+                    "A call that asks for it is told its progress before."
+                ),
                 bodies=(
                     json_body(JsonRpcMessage, _ANSWER),
                     stream_body(data_message(JsonRpcMessage, is_named=True), _STREAM),

@@ -64,6 +64,12 @@ def _let_go_of_output() -> None:
     os.close(nowhere)
 
 
+def _question(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it should not be empty")
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="thinkpool",
@@ -77,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     serving.set_defaults(run=_serve)
 
     asking = commands.add_parser("ask", help="ask one question here and read the report")
-    asking.add_argument("question", help="what is to be found out")
+    asking.add_argument("question", type=_question, help="what is to be found out")
     asking.add_argument("--url", help="a running server's address; without it this process does the work itself")
     asking.add_argument("--api-key", metavar="KEY", help="the key that server asks for")
     asking.add_argument("--json", action="store_true", help="print each event as a line of JSON")

@@ -46,7 +46,9 @@ def listening_socket(host: str, port: int, *, untaken_seconds: float) -> socket.
         listener = socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "no such address"
-        raise ConfigurationError(f"HOST and PORT should be free to listen on: {reason}") from error
+        raise ConfigurationError(
+            f"HOST and PORT should be free to listen on, and {host}:{port} is not: {reason}"
+        ) from error
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(untaken_seconds * 1000))
     return listener

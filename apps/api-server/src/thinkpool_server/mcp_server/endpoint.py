@@ -42,7 +42,11 @@ _SESSION = re.compile(r"[!-~]{1,128}")
 _MEDIA_TYPE = "application/json"
 _PARSE_ERROR = -32700
 _INVALID_REQUEST = -32600
-_FOREIGN = Failure(status=403, code="forbidden", message="Pages of this origin may not use the server.")
+_FOREIGN = Failure(
+    status=403,
+    code="forbidden",
+    message="Pages of this origin, or clients that call the server by this name, may not use it.",
+)
 
 
 class McpEndpoint:

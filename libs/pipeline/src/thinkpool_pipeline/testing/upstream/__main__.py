@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m thinkpool_pipeline.testing.upstream", description=__doc__)
+    parser = argparse.ArgumentParser(prog="thinkpool upstream", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes any free port")
     parser.add_argument("--profile", choices=sorted(PROFILES), default="w")
     parser.add_argument("--seed", type=int, default=0, help="of the draws for faults with a probability")
