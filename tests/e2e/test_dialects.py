@@ -25,6 +25,7 @@ UI_CHAT = {"id": "chat-1", "messages": [{"id": "m1", "role": "user", "parts": [{
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
 RESEARCH = {"name": "research", "arguments": {"query": QUESTION}}
 SSE = {"Accept": "text/event-stream"}
+MCP = {"Accept": "application/json, text/event-stream", "Mcp-Protocol-Version": "2025-06-18"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,8 @@ BEGINNINGS = {
     "research": Beginning(path="/v1/research", body={"query": QUESTION}, headers=SSE, same_as="events"),
     "chat": Beginning(path="/v1/chat/completions", body=CHAT, same_as="chat"),
     "chat stream": Beginning(path="/v1/chat/completions", body={**CHAT, "stream": True}, same_as="chat stream"),
-    "extended chat": Beginning(path="/v2/chat/completions", body={**CHAT, "stream": True}, same_as="blocks"),
+    "extended chat": Beginning(path="/v2/chat/completions", body=CHAT, same_as="extended chat"),
+    "blocks": Beginning(path="/v2/chat/completions", body={**CHAT, "stream": True}, same_as="blocks"),
     "response": Beginning(path="/v1/responses", body={"input": QUESTION}, same_as="response"),
     "response stream": Beginning(
         path="/v1/responses", body={"input": QUESTION, "stream": True}, same_as="response stream"
@@ -51,7 +53,7 @@ BEGINNINGS = {
     "MCP": Beginning(
         path="/mcp",
         body={**CALL, "params": RESEARCH},
-        headers={"Accept": "application/json, text/event-stream", "Mcp-Protocol-Version": "2025-06-18"},
+        headers=MCP,
     ),
 }
 READINGS: dict[str, tuple[str, dict[str, str]]] = {
@@ -94,6 +96,8 @@ async def read(http: httpx.AsyncClient, run_id: str) -> dict[str, bytes]:
     found = {}
     for name, (path, headers) in READINGS.items():
         found[name] = (await asked(http, "GET", path.format(run_id), headers=headers)).content
+    status = {**CALL, "params": {"name": "research_status", "arguments": {"run_id": run_id}}}
+    found["MCP"] = (await asked(http, "POST", "/mcp", json=status, headers=MCP)).content
     return found
 
 
@@ -129,6 +133,7 @@ def reports(readings: Mapping[str, bytes]) -> dict[str, str]:
         **{name: completion.choices[0].message.content for name, completion in completions.items()},
         "chat stream": "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices),
         "blocks": read_tree(readings["blocks"]).answer,
+        "MCP": messages(readings["MCP"])[-1]["result"]["structuredContent"]["report"],
         "response": response.output_text,
         "response stream": "".join(step.delta for step in steps if step.type == "response.output_text.delta"),
         "UI stream": "".join(
