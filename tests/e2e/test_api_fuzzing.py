@@ -107,11 +107,11 @@ async def check(open_server: OpenServer, tmp_path: Path, *, seed: int, max_examp
     return found
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_no_request_that_follows_the_description_or_breaks_it_is_answered_otherwise_than_described(
     open_server: OpenServer, tmp_path: Path
 ) -> None:
-    found = await check(open_server, tmp_path, seed=1, max_examples=2, seconds=90)
+    found = await check(open_server, tmp_path, seed=1, max_examples=1, seconds=280)
     assert found.cases > 500
 
 
