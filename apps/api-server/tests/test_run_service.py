@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from joined_store import joined_store
 from thinkpool_pipeline.errors import EventsExpired, ModelUnavailable, QueueFull, ShuttingDown, UnknownRun
 from thinkpool_pipeline.events import (
     ReportDelta,
@@ -30,8 +31,8 @@ from thinkpool_server.admission import Admission
 from thinkpool_server.engine import DbosEngine, EngineLimits
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
 from thinkpool_server.event_log import EventLog, SqliteStore
-from thinkpool_server.event_log.notices import Deleted
-from thinkpool_server.event_log.store import DeliveryClaim, StoredRun, Webhook
+from thinkpool_server.event_log.notices import Accepted, Deleted
+from thinkpool_server.event_log.store import DeliveryClaim, Store, StoredRun, Webhook
 from thinkpool_server.housekeeping import Housekeeping, keep_swept
 from thinkpool_server.other_replicas import OtherReplicas
 from thinkpool_server.run_service import RETRY_SECONDS, EventLogRunService, _fingerprint, _run_id, ticket_of
@@ -156,10 +157,13 @@ async def background(work: Callable[[], object]) -> AsyncGenerator[None]:
 
 
 @asynccontextmanager
-async def open_world(path: Path, *, slots: int = 2, max_queued: int = 10) -> AsyncGenerator[World]:
+async def open_world(
+    path: Path, *, slots: int = 2, max_queued: int = 10, store: Store | None = None
+) -> AsyncGenerator[World]:
+    """The log is in `store`, the engine in an SQLite file, as the log is unless said otherwise."""
     pipelines = Pipelines()
     async with AsyncExitStack() as stack:
-        log = EventLog(SqliteStore(path / "runs.db"))
+        log = EventLog(SqliteStore(path / "runs.db") if store is None else store)
         stack.callback(log.close)
         await stack.enter_async_context(background(log.run))
         pool = await stack.enter_async_context(PipelinePool(pipelines.make, slots))
@@ -780,6 +784,32 @@ async def test_the_place_of_a_run_that_another_replica_made_of_the_same_request_
         while world.service.creating:  # noqa: ASYNC110 -- as above
             await asyncio.sleep(0)
         assert world.admission.is_waiting(made.record.run_id)
+
+
+async def test_a_run_has_its_place_among_all_replicas_runs_as_soon_as_it_is_stored(
+    tmp_path: Path, database_url: str
+) -> None:
+    """Or two replicas would let their runs wait for each other, each by an order of its own."""
+    theirs = RunId("run_theirs")
+    with closing(joined_store(database_url, "there")) as elsewhere:
+        async with (
+            open_world(tmp_path, store=joined_store(database_url, "here")) as world,
+            hidden(tmp_path, "workflow_status"),  # so that nothing is handed to the engine
+            asyncio.timeout(10),
+            asyncio.TaskGroup() as tasks,
+        ):
+            first = (await world.submit("one")).run_id
+            async with held_writer(world):
+                submitting = tasks.create_task(world.submit("three"))
+                while not world.service.creating - {first}:  # noqa: ASYNC110 -- it says nothing when it is there
+                    await asyncio.sleep(0)
+                run = await stored(world, first)
+                run = replace(run, record=replace(run.record, run_id=theirs))
+                creation = elsewhere.write([lambda log: log.insert_run(run, lambda _: None)])[0]
+                others_of(world).note(Accepted(theirs, A, run.record.priority, creation.arrival, at=0.0))
+            ours = (await submitting).run_id
+            assert world.admission.predecessor(ours) == theirs
+            assert world.admission.predecessor(theirs) == first
 
 
 async def test_a_cancel_between_the_claim_and_the_start_is_carried_out(world: World) -> None:

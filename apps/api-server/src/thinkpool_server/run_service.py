@@ -26,7 +26,7 @@ from thinkpool_server.engine import Engine
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
 from thinkpool_server.event_log import EventLog, FollowingReader, PendingCreation
 from thinkpool_server.event_log.notices import Read
-from thinkpool_server.event_log.store import Crowd, StoredRun, UnfinishedRun, Webhook
+from thinkpool_server.event_log.store import Creation, Crowd, StoredRun, UnfinishedRun, Webhook
 from thinkpool_server.runs import RunPage, RunRecord, RunStatus, Sending, Submission, Tenant, file_facts
 from thinkpool_server.service_statistics import ServiceStatistics
 from thinkpool_server.supervisor import CancelledBy, Supervisor
@@ -114,6 +114,7 @@ class EventLogRunService:
             unless_begun_since=self._log.now() - RETRY_SECONDS if _is_retry(submission) else None,
         )
         self._creating[run_id] = creating
+        creating.outcome.add_done_callback(partial(self._note_arrival, ticket))
         self._accepted.put(submission.tenant, (ticket, creating, submission.is_foreground))
         try:
             creation = await creating
@@ -297,6 +298,15 @@ class EventLogRunService:
             self._log.tell(run_id, place)
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _note_arrival(self, ticket: Ticket, outcome: "asyncio.Future[Creation]") -> None:
+        """Gives the run its place among all replicas' runs at once: one that executes here may be waiting for it."""
+        if outcome.cancelled() or outcome.exception() is not None:
+            return
+        arrival = outcome.result().arrival
+        if arrival is not None:
+            self._admission.confirm(ticket, arrival)
+            self._supervisor.note_moved(ticket.run_id)
 
     def _refusal(self, tenant: Tenant, crowd: Crowd) -> AdmissionError | None:
         return self._admission.refusal(tenant, executing=crowd.executing, waiting=crowd.waiting)

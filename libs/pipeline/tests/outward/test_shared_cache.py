@@ -103,6 +103,26 @@ async def test_a_value_is_kept_for_its_time_and_no_longer(cache, time):
     assert repr(cache) == "<SharedCache [1 kept, 10 bytes, 0 in flight]>"
 
 
+async def test_what_is_over_is_dropped_though_there_is_room(cache, time):
+    source = Source()
+    source.go_on.set()
+    await cache.get("a", source.fetch)
+    time.now += 30
+    await cache.get("b", source.fetch)
+    time.now += 30
+    await cache.get("c", source.fetch)
+    assert repr(cache) == "<SharedCache [2 kept, 20 bytes, 0 in flight]>"
+
+
+async def test_a_value_that_is_fresh_for_less_is_kept_for_less(cache, time):
+    async def fetch() -> Sized[str]:
+        return Sized(value="value", size_bytes=10, fresh_seconds=5)
+
+    await cache.get("a", fetch)
+    time.now += 5
+    assert not (await cache.get("a", fetch)).is_cached
+
+
 async def test_the_least_recently_used_goes_first_when_there_are_too_many(cache):
     source = Source()
     source.go_on.set()

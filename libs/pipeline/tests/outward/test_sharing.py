@@ -19,6 +19,7 @@ from thinkpool_pipeline.outward import (
     UpstreamSettings,
     open_outward,
 )
+from thinkpool_pipeline.outward.upstream import KEPT_HERE_SECONDS
 from thinkpool_pipeline.testing.loopback import Loopback, answer
 from thinkpool_pipeline.values import Passage
 
@@ -202,12 +203,30 @@ async def test_what_another_process_kept_costs_no_call_and_counts_as_a_hit(outwa
 
 
 async def test_what_another_process_kept_is_kept_here_no_longer_than_there(outward, shared, time):
-    shared.found = KeptResult(content=CONTENT, fresh_seconds=60)
+    shared.found = KeptResult(content=CONTENT, fresh_seconds=20)
     upstream = outward.upstream("search")
-    for seconds, asked in ((0, 1), (59, 1), (2, 2)):
+    for seconds, asked in ((0, 1), (19, 1), (1, 2)):
         time.now += seconds
         await upstream.keep("k", fetch, shape=tuple[Passage, ...])
         assert len(shared.keys) == asked
+
+
+@pytest.mark.parametrize("found", [None, KeptResult(content=CONTENT, fresh_seconds=900)])
+async def test_what_is_kept_for_all_is_kept_here_for_a_minute(outward, shared, time, found):
+    shared.found = found
+    upstream = outward.upstream("search")
+    for seconds, asked in ((0, 1), (KEPT_HERE_SECONDS - 1, 1), (1, 2)):
+        time.now += seconds
+        await upstream.keep("k", fetch, shape=tuple[Passage, ...])
+        assert len(shared.keys) == asked
+
+
+async def test_what_is_not_shared_is_kept_for_all_its_time(outward, time):
+    upstream = outward.upstream("search")
+    for seconds, misses in ((0, 1), (899, 1), (1, 2)):
+        time.now += seconds
+        await upstream.keep("k", fetch)
+        assert upstream.statistics().cache_misses == misses
 
 
 @pytest.mark.parametrize("content", [b'{"a": 1}', b"nonsense", b'[{"document": 1}]'])

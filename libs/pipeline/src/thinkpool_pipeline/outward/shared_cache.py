@@ -11,6 +11,8 @@ from thinkpool_pipeline.protocols import Clock
 
 T = TypeVar("T")
 
+_SWEEP_SECONDS = 10.0
+
 
 class SharedTasks:
     """The parent of work that belongs to several callers at once, none of whom may own it.
@@ -45,14 +47,13 @@ class Sized(Generic[T]):
     size_bytes: int
     is_kept: bool = True
     """False for what only those who wait for it now are to get, such as a search's empty result."""
+    fresh_seconds: float = math.inf
+    """How long it may be kept, if the cache keeps anything for so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundElsewhere(Sized[T]):
     """A value that another process has kept: it cost no call."""
-
-    fresh_seconds: float
-    """How long it may still be kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,10 @@ class _Entry(Generic[T]):
 
 
 class SharedCache(Generic[T]):
-    """Keeps values by key; errors are never kept. The least recently used goes first when it is full."""
+    """Keeps values by key; errors are never kept. The least recently used goes first when it is full.
+
+    What is over is dropped when something new is kept, at most every ten seconds.
+    """
 
     def __init__(
         self, *, ttl_seconds: float, max_entries: int, max_bytes: int, clock: Clock, tasks: SharedTasks
@@ -89,6 +93,7 @@ class SharedCache(Generic[T]):
         self._entries: OrderedDict[str, _Entry[T]] = OrderedDict()
         self._flights: dict[str, _Flight[T]] = {}
         self._bytes = 0
+        self._sweep_at = 0.0
         self.hits = 0
         """Calls that were spared, those that joined another's included."""
         self.misses = 0
@@ -140,13 +145,21 @@ class SharedCache(Generic[T]):
 
     def _keep(self, key: str, result: Sized[T]) -> None:
         self._drop(key)
+        self._sweep()
         if not result.is_kept or result.size_bytes > self._max_bytes:
             return
-        fresh_seconds = result.fresh_seconds if isinstance(result, FoundElsewhere) else math.inf
-        self._entries[key] = _Entry(result=result, expires_at=self._clock() + min(self._ttl_seconds, fresh_seconds))
+        expires_at = self._clock() + min(self._ttl_seconds, result.fresh_seconds)
+        self._entries[key] = _Entry(result=result, expires_at=expires_at)
         self._bytes += result.size_bytes
         while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
             self._drop(next(iter(self._entries)))
+
+    def _sweep(self) -> None:
+        now = self._clock()
+        if now >= self._sweep_at:
+            self._sweep_at = now + _SWEEP_SECONDS
+            for key in [key for key, entry in self._entries.items() if entry.expires_at <= now]:
+                self._drop(key)
 
     def _drop(self, key: str) -> None:
         entry = self._entries.pop(key, None)

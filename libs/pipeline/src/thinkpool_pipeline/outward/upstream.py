@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, Literal, TypeAlias, TypeVar, cast
 
 import httpx
@@ -46,6 +46,8 @@ ProviderName: TypeAlias = Literal[
     "webhook",
     "own_webhook",
 ]
+KEPT_HERE_SECONDS = 60.0
+"""How long a process keeps what all processes share: beyond, it is looked up there, and costs no memory here."""
 OnRetry: TypeAlias = Callable[[OutwardError], None]
 """Is told of each failure that will be followed by another try, before the wait."""
 
@@ -294,7 +296,7 @@ class Upstream:
             fetched = await fetch()
             if fetched.is_kept:
                 turn.keep(to_json(fetched.value), seconds=self._cache_seconds)
-            return fetched
+            return replace(fetched, fresh_seconds=KEPT_HERE_SECONDS)
 
     async def _repeat(
         self, attempt: Callable[[float], Awaitable[T]], total_seconds: float, on_retry: OnRetry | None
@@ -398,7 +400,8 @@ def _read_kept(kept: KeptResult, shape: type[T]) -> FoundElsewhere[T] | None:
         value = from_json(shape, kept.content)
     except ValueError:
         return None
-    return FoundElsewhere(value=value, size_bytes=len(kept.content), fresh_seconds=kept.fresh_seconds)
+    fresh_seconds = min(kept.fresh_seconds, KEPT_HERE_SECONDS)
+    return FoundElsewhere(value=value, size_bytes=len(kept.content), fresh_seconds=fresh_seconds)
 
 
 async def _until(deadline: float, total_seconds: float, attempt: Callable[[], Awaitable[T]]) -> T:
