@@ -21,7 +21,7 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _READY_POLL_SECONDS = 0.02
 _LOG_TAIL_LETTERS = 4000
-_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_START", "COVERAGE_FILE")
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
 _UPSTREAM_URL = re.compile(r'"url": "(http://[^"]+)"')
 _SERVER_URL = re.compile(r"listening on (http://\S+)")
 

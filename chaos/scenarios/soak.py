@@ -22,9 +22,8 @@ DEAD_SECONDS = 2.0
 PAUSE_SECONDS = (3.0, 12.0)
 _BLOWS: Mapping[str, int] = {"kill": 4, "freeze": 2, "database": 2, "terminate": 2}
 """How often each falls, against the others."""
-_WARM_RUNS = 60
-_WARM_IN_FLIGHT = 25
-_IDLE_SECONDS = 20.0
+_IDLE_SECONDS = 95
+"""By then connections that were kept alive, nginx's and the replicas', are gone."""
 _FAULTS = (
     Fault(kind="status", probability=0.02, status=503),
     Fault(kind="reset", probability=0.01),
@@ -38,6 +37,7 @@ async def soak(trial: Trial, world: World) -> None:
     """20 minutes with 25 runs in flight; in short one minute with 8, to try it out."""
     seconds, in_flight = trial.pick(short=60, long=1200), trial.pick(short=8, long=25)
     clients, nemesis = trial.clients(world), trial.nemesis(world)
+    await nemesis.restart_database(down_seconds=1.0, mode="fast")  # each pool grows to its bound: that is no leak
     before = await _footprints(trial, world, clients)
     world.upstream.faults.extend(_FAULTS)
     habits = _HABITS
@@ -77,16 +77,17 @@ async def _strike_for(seconds: float, nemesis: Nemesis) -> None:
 
 
 async def _footprints(trial: Trial, world: World, clients: Clients) -> dict[str, Footprint]:
-    """What each replica holds after some runs, read at every replica, when all is quiet again."""
+    """What each replica holds after many runs at once, read at every replica, when all is quiet again."""
     history = trial.recorder.history
     before = history.accepted
-    async with Load(clients, trial.rng("warm"), in_flight=_WARM_IN_FLIGHT):
-        await until_accepted(trial.recorder, len(before) + _WARM_RUNS)
+    runs, in_flight = trial.pick(short=20, long=120), trial.pick(short=8, long=60)
+    async with Load(clients, trial.rng("warm"), in_flight=in_flight):
+        await until_accepted(trial.recorder, len(before) + runs)
     async with asyncio.TaskGroup() as tasks:
         for run_id in history.accepted - before:
             for replica in world.replicas:
                 tasks.create_task(clients.read_back(run_id, replica.url))
-    await asyncio.sleep(_IDLE_SECONDS)  # connections that are kept alive for a while go
+    await asyncio.sleep(trial.pick(short=5, long=_IDLE_SECONDS))
     return {replica.maker: replica.footprint() for replica in world.replicas}
 
 

@@ -7,8 +7,8 @@ import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-# Of the server's environment only what Python, and what measures it, find their way by: no keys.
-_KEPT_VARIABLES = re.compile(r"PATH|LD_LIBRARY_PATH|COVERAGE_\w+")
+# Of the server's environment only what Python finds its way by: no keys.
+_KEPT_VARIABLES = re.compile(r"PATH|LD_LIBRARY_PATH")
 _AT_ONCE_BYTES = 262_144
 
 

@@ -17,8 +17,8 @@ _BYTES_PER_CHARACTER = 6
 """The most a character takes in a reply."""
 _DEATHS = (ConnectionError, asyncio.IncompleteReadError, FrameTooLarge, orjson.JSONDecodeError)
 """How it shows that a worker is gone, or talks nonsense."""
-# A worker gets no keys: of the server's environment only that by which Python, and what measures it, finds its way.
-_KEPT_VARIABLES = re.compile(r"PATH|PYTHON\w*|LD_LIBRARY_PATH|LANG|LC_\w+|TZ|COVERAGE_\w+")
+# A worker gets no keys: of the server's environment only that by which Python finds its way.
+_KEPT_VARIABLES = re.compile(r"PATH|PYTHON\w*|LD_LIBRARY_PATH|LANG|LC_\w+|TZ")
 
 
 class Worker:

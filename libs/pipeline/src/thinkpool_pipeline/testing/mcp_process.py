@@ -1,7 +1,6 @@
 """The misbehaving MCP server as processes of a test, and what tests ask of a toolkit."""
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -25,7 +24,6 @@ COMMAND = (
 
 def stdio_server(*habits: str, name: str = "odd one", **fields: Any) -> McpServer:
     """The server as a child of whoever connects; `habits` are options of its command line."""
-    fields.setdefault("env", {key: value for key, value in os.environ.items() if key.startswith("COVERAGE_")})
     return McpServer(name=name, command=COMMAND[0], args=(*COMMAND[1:], *habits), **fields)
 
 
