@@ -22,11 +22,11 @@ from thinkpool_pipeline.events import RunCancelled, RunFailed, StoredEvent
 from thinkpool_pipeline.values import RunId, Seq
 
 from thinkpool_server.admission import Admission, Ticket
-from thinkpool_server.engine import Engine
+from thinkpool_server.engine import Engine, QueuedRun
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
 from thinkpool_server.event_log import EventLog, FollowingReader, PendingCreation
 from thinkpool_server.event_log.notices import Read
-from thinkpool_server.event_log.store import Creation, Crowd, StoredRun, UnfinishedRun, Webhook
+from thinkpool_server.event_log.store import Crowd, StoredRun, UnfinishedRun, Webhook
 from thinkpool_server.runs import RunPage, RunRecord, RunStatus, Sending, Submission, Tenant, file_facts
 from thinkpool_server.service_statistics import ServiceStatistics
 from thinkpool_server.supervisor import CancelledBy, Supervisor
@@ -39,6 +39,7 @@ RETRY_SECONDS = 120.0
 """How long after its end a run is the answer to a retry of the request that began it."""
 
 _CANCEL_TRIES = 5
+_HANDED_OVER_AT_ONCE = 16
 _ENGINE_RETRY_SECONDS = 1.0
 
 
@@ -114,8 +115,7 @@ class EventLogRunService:
             unless_begun_since=self._log.now() - RETRY_SECONDS if _is_retry(submission) else None,
         )
         self._creating[run_id] = creating
-        creating.outcome.add_done_callback(partial(self._note_arrival, ticket))
-        self._accepted.put(submission.tenant, (ticket, creating, submission.is_foreground))
+        creating.outcome.add_done_callback(lambda _: self._note_outcome(ticket, creating, submission.is_foreground))
         try:
             creation = await creating
         finally:  # the grace begins when the client can begin to read, or has left
@@ -215,20 +215,10 @@ class EventLogRunService:
     async def feed(self) -> None:
         """Hands accepted runs to the engine, in each tenant's order, until cancelled."""
         while True:
-            ticket, creating, is_foreground = await self._accepted.get()
-            try:
-                creation = await creating.outcome
-            except StoreUnavailable:
-                creation = None
-            self._creating.pop(ticket.run_id, None)
-            if creation is None or creation.arrival is None:
-                self._leave(ticket.run_id)
-                if creation is not None and creation.is_taken:
-                    await self._note_taken(ticket)
-                continue
-            if is_foreground and creating.was_refused:
-                self.note_deserted(ticket.run_id)
-            await self._hand_over(self._admission.confirm(ticket, creation.arrival))
+            tickets = [await self._next_accepted()]
+            while self._accepted and len(tickets) < _HANDED_OVER_AT_ONCE:
+                tickets.append(await self._next_accepted())
+            await self._hand_over([ticket for ticket in tickets if ticket is not None])
 
     async def recover(self, unfinished: Sequence[UnfinishedRun]) -> None:
         """Hands over what a crash kept from the engine; call it once the engine runs."""
@@ -241,8 +231,7 @@ class EventLogRunService:
 
     async def resubmit(self, run: UnfinishedRun) -> None:
         """Hands over an unfinished run that the engine does not know, or counts as done."""
-        ticket = ticket_of(run)
-        await self._engine.resubmit(ticket.run_id, tenant=ticket.tenant, rank=ticket.rank)
+        await self._engine.resubmit(_queued(ticket_of(run)))
 
     def note_deserted(self, run_id: RunId) -> None:
         """Lets a foreground run that nobody reads be stopped once the grace is over."""
@@ -299,12 +288,12 @@ class EventLogRunService:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _note_arrival(self, ticket: Ticket, outcome: "asyncio.Future[Creation]") -> None:
-        """Gives the run its place among all replicas' runs at once: one that executes here may be waiting for it."""
-        if outcome.cancelled() or outcome.exception() is not None:
+    def _note_outcome(self, ticket: Ticket, creating: PendingCreation, is_foreground: bool) -> None:
+        """Gives a run that is stored its place among all replicas' runs: one that executes here may wait for it."""
+        if creating.outcome.cancelled():
             return
-        arrival = outcome.result().arrival
-        if arrival is not None:
+        self._accepted.put(ticket.tenant, (ticket, creating, is_foreground))
+        if creating.outcome.exception() is None and (arrival := creating.outcome.result().arrival) is not None:
             self._admission.confirm(ticket, arrival)
             self._supervisor.note_moved(ticket.run_id)
 
@@ -373,10 +362,27 @@ class EventLogRunService:
             if run.record.status == "running":
                 self._admission.start(ticket.run_id)
 
-    async def _hand_over(self, ticket: Ticket) -> None:
-        while True:
+    async def _next_accepted(self) -> Ticket | None:
+        """The next run, once there is one; None for one that has not been stored."""
+        ticket, creating, is_foreground = await self._accepted.get()
+        try:
+            creation = creating.outcome.result()
+        except StoreUnavailable:
+            creation = None
+        self._creating.pop(ticket.run_id, None)
+        if creation is None or creation.arrival is None:
+            self._leave(ticket.run_id)
+            if creation is not None and creation.is_taken:
+                await self._note_taken(ticket)
+            return None
+        if is_foreground and creating.was_refused:
+            self.note_deserted(ticket.run_id)
+        return self._admission.confirm(ticket, creation.arrival)
+
+    async def _hand_over(self, tickets: Sequence[Ticket]) -> None:
+        while tickets:
             try:
-                await self._engine.submit(ticket.run_id, tenant=ticket.tenant, rank=ticket.rank)
+                await self._engine.submit(*map(_queued, tickets))
             except StoreUnavailable:
                 await asyncio.sleep(_ENGINE_RETRY_SECONDS)
             else:
@@ -432,6 +438,10 @@ def ticket_of(run: UnfinishedRun) -> Ticket:
         arrival=run.arrival,
         accepted_at=run.created_at,
     )
+
+
+def _queued(ticket: Ticket) -> QueuedRun:
+    return QueuedRun(ticket.run_id, tenant=ticket.tenant, rank=ticket.rank)
 
 
 def _new_record(run_id: RunId, submission: Submission, *, created_at: float) -> RunRecord:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from thinkpool_pipeline.values import RunId
-from thinkpool_server.engine import DbosEngine, EngineLimits
+from thinkpool_server.engine import DbosEngine, EngineLimits, QueuedRun
 from thinkpool_server.errors import StoreUnavailable
 from thinkpool_server.runs import Tenant
 
@@ -44,7 +44,7 @@ async def obey(engine: DbosEngine, runs: Runs, order: str, *words: str) -> None:
     match order:
         case "submit":
             run_id, tenant, rank = words
-            await engine.submit(RunId(run_id), tenant=Tenant(tenant), rank=int(rank))
+            await engine.submit(QueuedRun(RunId(run_id), tenant=Tenant(tenant), rank=int(rank)))
         case "end":
             runs.end(words[0], has_ended=True)
         case "hand back":

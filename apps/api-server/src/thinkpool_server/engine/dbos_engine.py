@@ -26,12 +26,11 @@ from thinkpool_pipeline.values import RunId
 
 from thinkpool_server.engine.claims import RETRY_SECONDS, ClaimWorker
 from thinkpool_server.engine.dbos_queue import APPLICATION, APPLICATION_VERSION, WORKFLOW, DbosQueue
-from thinkpool_server.engine.protocol import EngineLimits, Execute
+from thinkpool_server.engine.protocol import EngineLimits, Execute, QueuedRun
 from thinkpool_server.engine.sql_engines import postgres_engine, sqlite_engine, translated_errors
 from thinkpool_server.engine.wake import WakeableStop
 from thinkpool_server.errors import StoreUnavailable
 from thinkpool_server.postgres.cuttable_connections import CuttableConnections
-from thinkpool_server.runs import Tenant
 
 EMBEDDED_EXECUTOR: Final = "local"
 """The one executor of an embedded deployment."""
@@ -122,16 +121,16 @@ class DbosEngine:
                 await self.requeue(self._executor)
         await self._release()
 
-    async def submit(self, run_id: RunId, *, tenant: Tenant, rank: int) -> None:
-        """Queues the run; lower ranks start first. Submitting a run again changes nothing."""
-        if not _RUN_ID.fullmatch(run_id):
+    async def submit(self, *runs: QueuedRun) -> None:
+        """Queues the runs, all of them or none. Submitting a run again changes nothing."""
+        if not all(_RUN_ID.fullmatch(run.run_id) for run in runs):
             raise ValueError("a run's id has letters, digits, hyphens and underscores only")
-        await self._call(lambda: self._queue.submit(run_id, tenant, rank))
+        await self._call(lambda: self._queue.submit(runs))
         self._tell()
 
-    async def resubmit(self, run_id: RunId, *, tenant: Tenant, rank: int) -> None:
+    async def resubmit(self, run: QueuedRun) -> None:
         """Queues a run that has not ended though the engine may think so; one that is queued or executes stays so."""
-        await self._call(lambda: self._queue.resubmit(run_id, tenant, rank))
+        await self._call(lambda: self._queue.resubmit(run))
         self._tell()
 
     async def withdraw(self, run_id: RunId) -> None:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from thinkpool_pipeline.values import RunId
 
 from thinkpool_server.engine.claims import QueueLoad
-from thinkpool_server.engine.protocol import EngineLimits
+from thinkpool_server.engine.protocol import EngineLimits, QueuedRun
 from thinkpool_server.engine.sharing import TenantLoad
 from thinkpool_server.engine.sql_engines import translated_errors
 from thinkpool_server.runs import Tenant
@@ -101,25 +101,29 @@ class DbosQueue:
 
     # -- what the engine is asked ------------------------------------------------------------------------------------
 
-    def submit(self, run_id: RunId, tenant: Tenant, rank: int) -> None:
-        """Queues the run; again changes nothing."""
-        self._client.enqueue(
-            {
-                "workflow_name": WORKFLOW,
-                "queue_name": QUEUE,
-                "workflow_id": run_id,
-                "app_version": APPLICATION_VERSION,
-                "priority": rank,
-                "queue_partition_key": tenant,
-            },
-            run_id,
-        )
-
-    def resubmit(self, run_id: RunId, tenant: Tenant, rank: int) -> None:
-        """Queues the run again, unless it is queued or executes."""
+    def submit(self, runs: Sequence[QueuedRun]) -> None:
+        """Queues the runs, in one transaction; again changes nothing."""
         with self._sql.begin() as connection:
-            connection.execute(delete(self._runs).where((self._runs.c.workflow_uuid == run_id) & ~self._is_pending))
-        self.submit(run_id, tenant, rank)
+            for run in runs:
+                self._client.enqueue_in_transaction(
+                    connection,
+                    {
+                        "workflow_name": WORKFLOW,
+                        "queue_name": QUEUE,
+                        "workflow_id": run.run_id,
+                        "app_version": APPLICATION_VERSION,
+                        "priority": run.rank,
+                        "queue_partition_key": run.tenant,
+                    },
+                    run.run_id,
+                )
+
+    def resubmit(self, run: QueuedRun) -> None:
+        """Queues the run again, unless it is queued or executes."""
+        is_this = self._runs.c.workflow_uuid == run.run_id
+        with self._sql.begin() as connection:
+            connection.execute(delete(self._runs).where(is_this & ~self._is_pending))
+        self.submit([run])
 
     def withdraw(self, run_id: RunId) -> None:
         """Takes the run out, unless it has started."""

@@ -1,7 +1,7 @@
 """The engine's seam: about ten calls, so that nothing else knows what is behind it."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Protocol, TypeAlias
 
 from thinkpool_pipeline.values import RunId
@@ -10,6 +10,17 @@ from thinkpool_server.runs import Tenant
 
 Execute: TypeAlias = Callable[[RunId], Awaitable[bool]]
 """Works on a run; True when it has ended, False when it is handed back, to be taken up again elsewhere or later."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRun:
+    """A run, and its place in the queue."""
+
+    run_id: RunId
+    _: KW_ONLY
+    tenant: Tenant
+    rank: int
+    """Lower ones start first, inside a tenant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +42,11 @@ class Engine(Protocol):
     have taken it all the same, so each may be repeated.
     """
 
-    async def submit(self, run_id: RunId, *, tenant: Tenant, rank: int) -> None:
-        """Queues the run; lower ranks start first. Submitting a run again changes nothing."""
+    async def submit(self, *runs: QueuedRun) -> None:
+        """Queues the runs, all of them or none. Submitting a run again changes nothing."""
         ...
 
-    async def resubmit(self, run_id: RunId, *, tenant: Tenant, rank: int) -> None:
+    async def resubmit(self, run: QueuedRun) -> None:
         """Queues a run that has not ended though the engine may think so; one that is queued or executes stays so."""
         ...
 
