@@ -65,7 +65,7 @@ async def test_clients_that_leave_while_queued_or_streaming_leave_nothing_behind
         "PIPELINE_POOL_SIZE": str(LEAVING),
         "MAX_CONCURRENT_REQUESTS": str(LEAVING),
         "MAX_QUEUED_REQUESTS": str(LEAVING),
-        "DISCONNECT_GRACE_SECONDS": "0.3",
+        "DISCONNECT_GRACE_SECONDS": "0.3",  # short, and yet time for a busy server to begin two hundred streams at once
     }
     async with open_server(upstream, **environment) as server, asyncio.timeout(150):
         ready = asyncio.Semaphore(0)

@@ -31,7 +31,7 @@ from thinkpool_server.admission import Admission
 from thinkpool_server.engine import DbosEngine, EngineLimits
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
 from thinkpool_server.event_log import EventLog, SqliteStore
-from thinkpool_server.event_log.notices import Accepted, Deleted
+from thinkpool_server.event_log.notices import Accepted, Deleted, Started
 from thinkpool_server.event_log.store import DeliveryClaim, Store, StoredRun, Webhook
 from thinkpool_server.housekeeping import Housekeeping, keep_swept
 from thinkpool_server.other_replicas import OtherReplicas
@@ -417,6 +417,15 @@ async def test_a_run_whose_end_cannot_be_written_ends_when_the_database_is_back(
                 assert world.admission.executing == 1
     end = (await world.ended(record.run_id))[-1]
     assert end.type == ("run.completed" if question == "wait" else "run.failed")
+
+
+async def test_many_runs_that_the_engine_could_not_take_start_in_their_order_when_it_can(tmp_path: Path) -> None:
+    texts = [f"q{number:02}" for number in range(40)]
+    async with open_world(tmp_path, slots=1, max_queued=100) as world:
+        async with hidden(tmp_path, "workflow_status"), asyncio.TaskGroup() as tasks:
+            submitting = [tasks.create_task(world.submit(text)) for text in texts]
+        await world.ended(submitting[-1].result().run_id)
+        assert world.pipelines.order == texts
 
 
 async def test_a_run_that_the_engine_could_not_take_is_handed_over_when_it_can(world: World, tmp_path: Path) -> None:
@@ -807,9 +816,16 @@ async def test_a_run_has_its_place_among_all_replicas_runs_as_soon_as_it_is_stor
                 run = replace(run, record=replace(run.record, run_id=theirs))
                 creation = elsewhere.write([lambda log: log.insert_run(run, lambda _: None)])[0]
                 others_of(world).note(Accepted(theirs, A, run.record.priority, creation.arrival, at=0.0))
-            ours = (await submitting).run_id
+                (ours,) = world.service.creating - {first}
+                tasks.create_task(world.supervisor._take_turn(theirs))
+                await asyncio.sleep(0)
+                assert set(world.supervisor._awaited) == {ours}
+            assert (await submitting).run_id == ours
             assert world.admission.predecessor(ours) == theirs
             assert world.admission.predecessor(theirs) == first
+            await asyncio.sleep(0)
+            assert set(world.supervisor._awaited) == {first}, "it waits for what it thought was before it"
+            others_of(world).note(Started(first))
 
 
 async def test_a_cancel_between_the_claim_and_the_start_is_carried_out(world: World) -> None:

@@ -26,7 +26,7 @@ from thinkpool_server.engine import Engine, QueuedRun
 from thinkpool_server.errors import IdempotencyConflict, InvalidCursor, StoreUnavailable
 from thinkpool_server.event_log import EventLog, FollowingReader, PendingCreation
 from thinkpool_server.event_log.notices import Read
-from thinkpool_server.event_log.store import Crowd, StoredRun, UnfinishedRun, Webhook
+from thinkpool_server.event_log.store import Creation, Crowd, StoredRun, UnfinishedRun, Webhook
 from thinkpool_server.runs import RunPage, RunRecord, RunStatus, Sending, Submission, Tenant, file_facts
 from thinkpool_server.service_statistics import ServiceStatistics
 from thinkpool_server.supervisor import CancelledBy, Supervisor
@@ -68,7 +68,7 @@ class EventLogRunService:
         self._admission = admission
         self._disconnect_grace_seconds = disconnect_grace_seconds
         self._has_others = has_others
-        self._accepted: TurnQueue[Tenant, tuple[Ticket, PendingCreation, bool]] = TurnQueue()
+        self._settled: TurnQueue[Tenant, tuple[Ticket, Creation | None]] = TurnQueue()
         self._creating: dict[RunId, PendingCreation] = {}
         self._deserted: dict[RunId, float] = {}
         self._read_here: set[RunId] = set()
@@ -215,10 +215,15 @@ class EventLogRunService:
     async def feed(self) -> None:
         """Hands accepted runs to the engine, in each tenant's order, until cancelled."""
         while True:
-            tickets = [await self._next_accepted()]
-            while self._accepted and len(tickets) < _HANDED_OVER_AT_ONCE:
-                tickets.append(await self._next_accepted())
-            await self._hand_over([ticket for ticket in tickets if ticket is not None])
+            settled = [await self._settled.get()]
+            while self._settled and len(settled) < _HANDED_OVER_AT_ONCE:
+                settled.append(await self._settled.get())
+            for ticket, _ in settled:
+                self._creating.pop(ticket.run_id, None)
+            await self._hand_over([ticket for ticket, creation in settled if _is_stored(creation)])
+            for ticket, creation in settled:
+                if creation is not None and creation.is_taken:
+                    await self._note_taken(ticket)
 
     async def recover(self, unfinished: Sequence[UnfinishedRun]) -> None:
         """Hands over what a crash kept from the engine; call it once the engine runs."""
@@ -289,13 +294,19 @@ class EventLogRunService:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _note_outcome(self, ticket: Ticket, creating: PendingCreation, is_foreground: bool) -> None:
-        """Gives a run that is stored its place among all replicas' runs: one that executes here may wait for it."""
-        if creating.outcome.cancelled():
-            return
-        self._accepted.put(ticket.tenant, (ticket, creating, is_foreground))
-        if creating.outcome.exception() is None and (arrival := creating.outcome.result().arrival) is not None:
-            self._admission.confirm(ticket, arrival)
+        """Gives a run that is stored its place among all replicas' runs, and takes away that of one that is not.
+
+        At once, and not when the feeder comes to it: runs that execute here may be waiting behind it.
+        """
+        creation = None if creating.outcome.exception() is not None else creating.outcome.result()
+        if creation is None or creation.arrival is None:
+            self._leave(ticket.run_id)
+        else:
+            ticket = self._admission.confirm(ticket, creation.arrival)
             self._supervisor.note_moved(ticket.run_id)
+            if is_foreground and creating.was_refused:
+                self.note_deserted(ticket.run_id)
+        self._settled.put(ticket.tenant, (ticket, creation))
 
     def _refusal(self, tenant: Tenant, crowd: Crowd) -> AdmissionError | None:
         return self._admission.refusal(tenant, executing=crowd.executing, waiting=crowd.waiting)
@@ -362,31 +373,16 @@ class EventLogRunService:
             if run.record.status == "running":
                 self._admission.start(ticket.run_id)
 
-    async def _next_accepted(self) -> Ticket | None:
-        """The next run, once there is one; None for one that has not been stored."""
-        ticket, creating, is_foreground = await self._accepted.get()
-        try:
-            creation = creating.outcome.result()
-        except StoreUnavailable:
-            creation = None
-        self._creating.pop(ticket.run_id, None)
-        if creation is None or creation.arrival is None:
-            self._leave(ticket.run_id)
-            if creation is not None and creation.is_taken:
-                await self._note_taken(ticket)
-            return None
-        if is_foreground and creating.was_refused:
-            self.note_deserted(ticket.run_id)
-        return self._admission.confirm(ticket, creation.arrival)
-
     async def _hand_over(self, tickets: Sequence[Ticket]) -> None:
+        most = len(tickets)
         while tickets:
             try:
-                await self._engine.submit(*map(_queued, tickets))
+                await self._engine.submit(*map(_queued, tickets[:most]))
             except StoreUnavailable:
+                most = 1  # a database that is slow may have time for no more
                 await asyncio.sleep(_ENGINE_RETRY_SECONDS)
             else:
-                return
+                tickets = tickets[most:]
 
     async def _stop_deserted(self, run_id: RunId) -> None:
         try:
@@ -440,8 +436,12 @@ def ticket_of(run: UnfinishedRun) -> Ticket:
     )
 
 
+def _is_stored(creation: Creation | None) -> bool:
+    return creation is not None and creation.arrival is not None
+
+
 def _queued(ticket: Ticket) -> QueuedRun:
-    return QueuedRun(ticket.run_id, tenant=ticket.tenant, rank=ticket.rank)
+    return QueuedRun(run_id=ticket.run_id, tenant=ticket.tenant, rank=ticket.rank)
 
 
 def _new_record(run_id: RunId, submission: Submission, *, created_at: float) -> RunRecord:

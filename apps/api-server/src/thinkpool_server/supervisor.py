@@ -118,7 +118,7 @@ class Supervisor:
         return live.is_over
 
     def note_moved(self, run_id: RunId) -> None:
-        """Lets the run that waits right behind this one look again: this one has started or left."""
+        """Lets the run that waits right behind this one look again: this one has started, left, or got its place."""
         moved = self._awaited.pop(run_id, None)
         if moved is not None:
             moved.set()

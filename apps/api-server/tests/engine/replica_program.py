@@ -44,7 +44,7 @@ async def obey(engine: DbosEngine, runs: Runs, order: str, *words: str) -> None:
     match order:
         case "submit":
             run_id, tenant, rank = words
-            await engine.submit(QueuedRun(RunId(run_id), tenant=Tenant(tenant), rank=int(rank)))
+            await engine.submit(QueuedRun(run_id=RunId(run_id), tenant=Tenant(tenant), rank=int(rank)))
         case "end":
             runs.end(words[0], has_ended=True)
         case "hand back":

@@ -12,6 +12,7 @@ import pytest
 from dbos._core import execute_dequeued_workflow
 from dbos._sys_db import db_retry
 from dbos._sys_db_postgres import PostgresSystemDatabase
+from dbos import error as dbos_error
 from thinkpool_pipeline.values import RunId
 from thinkpool_server.engine import DbosEngine, EngineLimits, QueuedRun
 from thinkpool_server.engine.wake import WakeableStop
@@ -69,7 +70,7 @@ async def engine(database: Path | str, work: Work, limits: EngineLimits) -> Asyn
 
 async def test_runs_start_in_rank_order_within_the_replicas_limit(engine: DbosEngine, work: Work) -> None:
     for rank in (3, 1, 2, 5, 4):
-        await engine.submit(QueuedRun(RunId(f"r{rank}"), tenant=A, rank=rank))
+        await engine.submit(QueuedRun(run_id=RunId(f"r{rank}"), tenant=A, rank=rank))
         if rank == 3:
             await work.until_started(1)
     assert (await work.until_started(2))[0] == "r3"
@@ -82,7 +83,7 @@ async def test_runs_start_in_rank_order_within_the_replicas_limit(engine: DbosEn
 async def test_runs_submitted_together_execute_in_their_order_and_again_changes_nothing(
     engine: DbosEngine, work: Work
 ) -> None:
-    runs = [QueuedRun(RunId(f"r{rank}"), tenant=A, rank=rank) for rank in range(1, 6)]
+    runs = [QueuedRun(run_id=RunId(f"r{rank}"), tenant=A, rank=rank) for rank in range(1, 6)]
     await engine.submit(*reversed(runs))
     await work.until_started(2)
     await engine.submit(*runs)
@@ -94,8 +95,11 @@ async def test_runs_submitted_together_execute_in_their_order_and_again_changes_
 
 
 async def test_runs_submitted_together_are_queued_all_or_none(engine: DbosEngine, work: Work) -> None:
-    with pytest.raises(ValueError, match="letters, digits"):
-        await engine.submit(QueuedRun(RunId("r1"), tenant=A, rank=1), QueuedRun(RunId("r 2"), tenant=A, rank=2))
+    beyond_what_there_is = 2**31
+    with pytest.raises(dbos_error.DBOSException):
+        await engine.submit(
+            *(QueuedRun(run_id=RunId(f"r{rank}"), tenant=A, rank=rank) for rank in (1, beyond_what_there_is))
+        )
     assert await engine.pending() == set()
     assert work.started == []
 
@@ -103,14 +107,14 @@ async def test_runs_submitted_together_are_queued_all_or_none(engine: DbosEngine
 async def test_a_run_submitted_twice_executes_once(engine: DbosEngine, work: Work) -> None:
     work.release()
     for _ in range(3):
-        await engine.submit(QueuedRun(RunId("once"), tenant=A, rank=1))
-    await engine.submit(QueuedRun(RunId("last"), tenant=A, rank=2))
+        await engine.submit(QueuedRun(run_id=RunId("once"), tenant=A, rank=1))
+    await engine.submit(QueuedRun(run_id=RunId("last"), tenant=A, rank=2))
     assert await work.until_started(2) == ["once", "last"]
 
 
 async def test_a_withdrawn_run_never_starts_and_makes_room(engine: DbosEngine, work: Work) -> None:
     for rank in range(1, 5):
-        await engine.submit(QueuedRun(RunId(f"r{rank}"), tenant=A, rank=rank))
+        await engine.submit(QueuedRun(run_id=RunId(f"r{rank}"), tenant=A, rank=rank))
     await work.until_started(2)
     assert await engine.pending() == {"r1", "r2", "r3", "r4"}
     await engine.withdraw(RunId("r3"))
@@ -126,11 +130,11 @@ async def until_none_pending(engine: DbosEngine) -> None:
 
 async def test_a_forgotten_run_may_be_submitted_again(engine: DbosEngine, work: Work) -> None:
     work.release()
-    await engine.submit(QueuedRun(RunId("again"), tenant=A, rank=1))
+    await engine.submit(QueuedRun(run_id=RunId("again"), tenant=A, rank=1))
     await work.until_started(1)
     await until_none_pending(engine)
     await engine.forget([RunId("again")])
-    await engine.submit(QueuedRun(RunId("again"), tenant=A, rank=1))
+    await engine.submit(QueuedRun(run_id=RunId("again"), tenant=A, rank=1))
     assert await work.until_started(2) == ["again", "again"]
 
 
@@ -138,20 +142,20 @@ async def test_resubmitting_queues_what_was_counted_done_and_leaves_alone_what_e
     engine: DbosEngine, work: Work
 ) -> None:
     run_id = RunId("again")
-    await engine.submit(QueuedRun(run_id, tenant=A, rank=1))
+    await engine.submit(QueuedRun(run_id=run_id, tenant=A, rank=1))
     await work.until_started(1)
-    await engine.resubmit(QueuedRun(run_id, tenant=A, rank=1))
-    await engine.submit(QueuedRun(RunId("other"), tenant=A, rank=2))
+    await engine.resubmit(QueuedRun(run_id=run_id, tenant=A, rank=1))
+    await engine.submit(QueuedRun(run_id=RunId("other"), tenant=A, rank=2))
     assert await work.until_started(2) == ["again", "other"]
     work.release()
     await until_none_pending(engine)
-    await engine.resubmit(QueuedRun(run_id, tenant=A, rank=1))
+    await engine.resubmit(QueuedRun(run_id=run_id, tenant=A, rank=1))
     assert await work.until_started(3) == ["again", "other", "again"]
 
 
 async def test_nothing_starts_after_claiming_has_stopped(engine: DbosEngine, work: Work) -> None:
     engine.stop_claiming()
-    await engine.submit(QueuedRun(RunId("late"), tenant=A, rank=1))
+    await engine.submit(QueuedRun(run_id=RunId("late"), tenant=A, rank=1))
     assert await engine.pending() == {"late"}
     assert work.started == []
 
@@ -163,7 +167,7 @@ async def test_handed_back_and_waiting_runs_execute_after_the_next_start_in_the_
     first.hands_back = True
     async with DbosEngine(database, first, limits, executor="first") as engine:
         for rank in range(1, 6):
-            await engine.submit(QueuedRun(RunId(f"r{rank}"), tenant=A, rank=rank))
+            await engine.submit(QueuedRun(run_id=RunId(f"r{rank}"), tenant=A, rank=rank))
         assert sorted(await first.until_started(2)) == ["r1", "r2"]
         engine.stop_claiming()
         first.release()
@@ -179,8 +183,8 @@ async def test_one_tenants_cap_leaves_room_for_another(database: Path | str, wor
     limits = EngineLimits(in_deployment=3, in_replica=3, per_tenant=1)
     async with DbosEngine(database, work, limits) as engine:
         for rank in range(1, 4):
-            await engine.submit(QueuedRun(RunId(f"a{rank}"), tenant=A, rank=rank))
-        await engine.submit(QueuedRun(RunId("b1"), tenant=B, rank=9))
+            await engine.submit(QueuedRun(run_id=RunId(f"a{rank}"), tenant=A, rank=rank))
+        await engine.submit(QueuedRun(run_id=RunId("b1"), tenant=B, rank=9))
         assert sorted(await work.until_started(2)) == ["a1", "b1"]
         engine.stop_claiming()
         work.release()
@@ -188,7 +192,7 @@ async def test_one_tenants_cap_leaves_room_for_another(database: Path | str, wor
 
 async def test_a_run_that_has_started_cannot_be_withdrawn_and_keeps_its_slot(engine: DbosEngine, work: Work) -> None:
     for rank in range(1, 4):
-        await engine.submit(QueuedRun(RunId(f"r{rank}"), tenant=A, rank=rank))
+        await engine.submit(QueuedRun(run_id=RunId(f"r{rank}"), tenant=A, rank=rank))
     await work.until_started(2)
     await engine.withdraw(RunId("r1"))
     engine.wake()
@@ -200,16 +204,16 @@ async def test_a_run_that_has_started_cannot_be_withdrawn_and_keeps_its_slot(eng
 
 async def test_a_withdrawn_run_that_is_submitted_again_stays_withdrawn(engine: DbosEngine, work: Work) -> None:
     for rank in range(1, 4):
-        await engine.submit(QueuedRun(RunId(f"r{rank}"), tenant=A, rank=rank))
+        await engine.submit(QueuedRun(run_id=RunId(f"r{rank}"), tenant=A, rank=rank))
     await work.until_started(2)
     await engine.withdraw(RunId("r3"))
-    await engine.submit(QueuedRun(RunId("r3"), tenant=A, rank=3))
+    await engine.submit(QueuedRun(run_id=RunId("r3"), tenant=A, rank=3))
     assert await engine.pending() == {"r1", "r2"}
 
 
 async def test_who_executes_is_told_and_nothing_is_taken_from_the_living(engine: DbosEngine, work: Work) -> None:
     assert await engine.executors() == set()
-    await engine.submit(QueuedRun(RunId("r1"), tenant=A, rank=1))
+    await engine.submit(QueuedRun(run_id=RunId("r1"), tenant=A, rank=1))
     await work.until_started(1)
     assert await engine.executors() == {"local"}
     assert await engine.requeue("somebody else") == []
@@ -221,7 +225,7 @@ async def test_others_are_told_of_what_was_queued_and_of_what_came_free(
 ) -> None:
     news: asyncio.Queue[None] = asyncio.Queue()
     async with DbosEngine(database, work, limits, announce=lambda: news.put_nowait(None)) as engine:
-        await engine.submit(QueuedRun(RunId("r1"), tenant=A, rank=1))
+        await engine.submit(QueuedRun(run_id=RunId("r1"), tenant=A, rank=1))
         news.get_nowait()
         await work.until_started(1)
         assert news.empty()
@@ -234,7 +238,7 @@ async def test_others_are_told_of_what_was_queued_and_of_what_came_free(
 @pytest.mark.parametrize("run_id", ["", " ", "a b", "a/b", "a\n", "ä", "a" * 129])
 async def test_only_ids_of_our_making_are_taken(engine: DbosEngine, run_id: str) -> None:
     with pytest.raises(ValueError, match="letters, digits"):
-        await engine.submit(QueuedRun(RunId(run_id), tenant=A, rank=1))
+        await engine.submit(QueuedRun(run_id=RunId(run_id), tenant=A, rank=1))
 
 
 async def test_the_database_is_in_wal_mode(work: Work, limits: EngineLimits, tmp_path: Path) -> None:
@@ -258,7 +262,7 @@ async def test_a_replica_that_is_frozen_in_its_turn_holds_up_nobody(
     with psycopg.connect(shared_database) as frozen:
         frozen.execute("SELECT pg_advisory_xact_lock(6002874391)")
         async with DbosEngine(shared_database, work, limits) as engine:
-            await engine.submit(QueuedRun(RunId("r1"), tenant=A, rank=1))
+            await engine.submit(QueuedRun(run_id=RunId("r1"), tenant=A, rank=1))
             assert await work.until_started(1) == ["r1"]
 
 
@@ -267,10 +271,10 @@ async def test_a_run_that_somebody_else_holds_for_a_moment_keeps_no_other_tenant
 ) -> None:
     limits = EngineLimits(in_deployment=1, in_replica=1, per_tenant=1)
     async with DbosEngine(shared_database, work, limits) as engine:
-        await engine.submit(QueuedRun(RunId("b0"), tenant=B, rank=1))
+        await engine.submit(QueuedRun(run_id=RunId("b0"), tenant=B, rank=1))
         await work.until_started(1)
-        await engine.submit(QueuedRun(RunId("a1"), tenant=A, rank=1))
-        await engine.submit(QueuedRun(RunId("b1"), tenant=B, rank=2))
+        await engine.submit(QueuedRun(run_id=RunId("a1"), tenant=A, rank=1))
+        await engine.submit(QueuedRun(run_id=RunId("b1"), tenant=B, rank=2))
         with psycopg.connect(shared_database) as other:
             other.execute("SELECT 1 FROM dbos.workflow_status WHERE workflow_uuid = 'a1' FOR UPDATE")
             work.release()

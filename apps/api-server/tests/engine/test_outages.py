@@ -50,7 +50,7 @@ def own_postgres() -> Iterator[PostgresServer]:
 
 def calls(engine: DbosEngine) -> list[Callable[[], Awaitable[object]]]:
     return [
-        lambda: engine.submit(QueuedRun(RunId("late"), tenant=A, rank=9)),
+        lambda: engine.submit(QueuedRun(run_id=RunId("late"), tenant=A, rank=9)),
         lambda: engine.withdraw(RunId("late")),
         engine.pending,
         lambda: engine.forget([RunId("late")]),
@@ -71,8 +71,8 @@ async def test_a_run_that_ends_while_the_database_is_away_frees_its_slot_when_it
 ) -> None:
     work = Work()
     async with DbosEngine(own_postgres.url(), work, ONE_AT_A_TIME, executor="r1") as engine:
-        await engine.submit(QueuedRun(RunId("a1"), tenant=A, rank=1))
-        await engine.submit(QueuedRun(RunId("a2"), tenant=A, rank=2))
+        await engine.submit(QueuedRun(run_id=RunId("a1"), tenant=A, rank=1))
+        await engine.submit(QueuedRun(run_id=RunId("a2"), tenant=A, rank=2))
         assert await work.next_start() == "a1"
         await asyncio.to_thread(own_postgres.stop)
         work.end("a1")
@@ -95,7 +95,7 @@ async def test_an_engine_closes_though_its_database_is_away_and_the_next_one_goe
     limits = EngineLimits(in_deployment=2, in_replica=2, per_tenant=2)
     async with DbosEngine(own_postgres.url(), work, limits, executor="r1") as engine:
         for rank in (1, 2, 3):
-            await engine.submit(QueuedRun(RunId(f"a{rank}"), tenant=A, rank=rank))
+            await engine.submit(QueuedRun(run_id=RunId(f"a{rank}"), tenant=A, rank=rank))
         assert {await work.next_start(), await work.next_start()} == {"a1", "a2"}
         await asyncio.to_thread(own_postgres.stop)
         work.end("a1")
@@ -117,7 +117,7 @@ async def test_an_engine_that_finds_no_database_says_so_and_leaves_nothing_behin
     assert_no_thread_is_left()
     own_postgres.start()
     async with DbosEngine(own_postgres.url(), work, ONE_AT_A_TIME, executor="r1") as engine:
-        await engine.submit(QueuedRun(RunId("a1"), tenant=A, rank=1))
+        await engine.submit(QueuedRun(run_id=RunId("a1"), tenant=A, rank=1))
         assert await work.next_start() == "a1"
 
 
@@ -126,7 +126,7 @@ async def test_a_database_that_does_not_answer_is_waited_for_by_nobody(shared_da
     with relayed(shared_database) as (relay, url):
         async with asyncio.timeout(50):
             async with DbosEngine(url, work, ONE_AT_A_TIME, executor="r1") as engine:
-                await engine.submit(QueuedRun(RunId("a1"), tenant=A, rank=1))
+                await engine.submit(QueuedRun(run_id=RunId("a1"), tenant=A, rank=1))
                 assert await work.next_start() == "a1"
                 relay.is_flowing.clear()
                 work.end("a1")
@@ -140,8 +140,8 @@ async def test_a_run_whose_claim_nobody_heard_of_is_executed_all_the_same(shared
     work = Work()
     with relayed(shared_database) as (relay, url):
         async with DbosEngine(url, work, ONE_AT_A_TIME, executor="r1") as engine:
-            await engine.submit(QueuedRun(RunId("a1"), tenant=A, rank=1))
-            await engine.submit(QueuedRun(RunId("a2"), tenant=A, rank=2))
+            await engine.submit(QueuedRun(run_id=RunId("a1"), tenant=A, rank=1))
+            await engine.submit(QueuedRun(run_id=RunId("a2"), tenant=A, rank=2))
             assert await work.next_start() == "a1"
             relay.is_tearing.set()
             work.end("a1")
@@ -158,7 +158,7 @@ async def test_an_outage_is_told_in_few_words_and_without_the_password(
     url = own_postgres.url().replace("postgres@", f"postgres:{PASSWORD}@")
     assert PASSWORD in url
     async with DbosEngine(url, work, ONE_AT_A_TIME, executor="r1") as engine:
-        await engine.submit(QueuedRun(RunId("a1"), tenant=A, rank=1))
+        await engine.submit(QueuedRun(run_id=RunId("a1"), tenant=A, rank=1))
         await work.next_start()
         caplog.clear()
         await asyncio.to_thread(own_postgres.stop)
@@ -169,7 +169,7 @@ async def test_an_outage_is_told_in_few_words_and_without_the_password(
                     await call()
             engine.wake()
         await asyncio.to_thread(own_postgres.start)
-        await engine.submit(QueuedRun(RunId("a2"), tenant=A, rank=2))
+        await engine.submit(QueuedRun(run_id=RunId("a2"), tenant=A, rank=2))
         assert await work.next_start() == "a2"
         work.end("a2")
     away, back = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]

@@ -32,9 +32,11 @@ LIMITS = CallLimits(max_concurrent=3, rate=RateWindow.of(5))
 class Turn:
     found: KeptResult | None
     kept: list[tuple[bytes, float]]
+    is_shareable: bool
 
-    def keep(self, content: bytes, *, seconds: float) -> None:
+    def keep(self, content: bytes, *, seconds: float) -> bool:
         self.kept.append((content, seconds))
+        return self.is_shareable
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Shared:
     """Shares with nobody, and remembers what it was asked."""
 
     found: KeptResult | None = None
+    is_shareable: bool = True
     keys: list[str] = field(default_factory=list)
     kept: list[tuple[bytes, float]] = field(default_factory=list)
     limits: dict[str, CallLimits] = field(default_factory=dict)
@@ -54,7 +57,7 @@ class Shared:
     @asynccontextmanager
     async def turn(self, key: str) -> AsyncIterator[Turn]:
         self.keys.append(key)
-        yield Turn(self.found, self.kept)
+        yield Turn(self.found, self.kept, self.is_shareable)
 
     def limit(self, name: str, limits: CallLimits) -> CallLimit:
         self.limits[name] = limits
@@ -221,11 +224,13 @@ async def test_what_is_kept_for_all_is_kept_here_for_a_minute(outward, shared, t
         assert len(shared.keys) == asked
 
 
-async def test_what_is_not_shared_is_kept_for_all_its_time(outward, time):
+@pytest.mark.parametrize("shape", [None, tuple[Passage, ...]], ids=["of no shape", "too large"])
+async def test_what_others_cannot_have_is_kept_for_all_its_time(outward, shared, time, shape):
+    shared.is_shareable = False
     upstream = outward.upstream("search")
     for seconds, misses in ((0, 1), (899, 1), (1, 2)):
         time.now += seconds
-        await upstream.keep("k", fetch)
+        await upstream.keep("k", fetch, shape=shape)
         assert upstream.statistics().cache_misses == misses
 
 

@@ -1,7 +1,7 @@
 """The engine's seam: about ten calls, so that nothing else knows what is behind it."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from thinkpool_pipeline.values import RunId
@@ -12,12 +12,11 @@ Execute: TypeAlias = Callable[[RunId], Awaitable[bool]]
 """Works on a run; True when it has ended, False when it is handed back, to be taken up again elsewhere or later."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedRun:
     """A run, and its place in the queue."""
 
     run_id: RunId
-    _: KW_ONLY
     tenant: Tenant
     rank: int
     """Lower ones start first, inside a tenant."""

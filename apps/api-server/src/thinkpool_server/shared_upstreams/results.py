@@ -48,8 +48,9 @@ class _Turn:
     def found(self) -> KeptResult | None:
         return self._found
 
-    def keep(self, content: bytes, *, seconds: float) -> None:
+    def keep(self, content: bytes, *, seconds: float) -> bool:
         self.content, self.seconds = content, seconds
+        return self.claim is not None and len(content) <= MAX_RESULT_BYTES
 
 
 class DeploymentResults:

@@ -63,8 +63,8 @@ class ResultTurn(Protocol):
         """The result; None where the caller is to make it."""
         ...
 
-    def keep(self, content: bytes, *, seconds: float) -> None:
-        """Leaves a result to the other processes, once the turn ends."""
+    def keep(self, content: bytes, *, seconds: float) -> bool:
+        """Leaves a result to the other processes, once the turn ends; whether they may have it."""
         ...
 
 

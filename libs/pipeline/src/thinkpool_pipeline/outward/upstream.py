@@ -47,7 +47,7 @@ ProviderName: TypeAlias = Literal[
     "own_webhook",
 ]
 KEPT_HERE_SECONDS = 60.0
-"""How long a process keeps what all processes share: beyond, it is looked up there, and costs no memory here."""
+"""How long a process by itself keeps what all processes share; after that it is looked up there."""
 OnRetry: TypeAlias = Callable[[OutwardError], None]
 """Is told of each failure that will be followed by another try, before the wait."""
 
@@ -294,9 +294,9 @@ class Upstream:
             if found is not None:
                 return found
             fetched = await fetch()
-            if fetched.is_kept:
-                turn.keep(to_json(fetched.value), seconds=self._cache_seconds)
-            return replace(fetched, fresh_seconds=KEPT_HERE_SECONDS)
+            if fetched.is_kept and turn.keep(to_json(fetched.value), seconds=self._cache_seconds):
+                return replace(fetched, fresh_seconds=min(fetched.fresh_seconds, KEPT_HERE_SECONDS))
+            return fetched
 
     async def _repeat(
         self, attempt: Callable[[float], Awaitable[T]], total_seconds: float, on_retry: OnRetry | None
