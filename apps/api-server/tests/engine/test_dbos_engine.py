@@ -9,10 +9,10 @@ import dbos._core as core
 import dbos._dbos as dbos_internals
 import psycopg
 import pytest
+from dbos import error as dbos_error
 from dbos._core import execute_dequeued_workflow
 from dbos._sys_db import db_retry
 from dbos._sys_db_postgres import PostgresSystemDatabase
-from dbos import error as dbos_error
 from thinkpool_pipeline.values import RunId
 from thinkpool_server.engine import DbosEngine, EngineLimits, QueuedRun
 from thinkpool_server.engine.wake import WakeableStop

@@ -18,6 +18,7 @@ import structlog
 
 from thinkpool_server.errors import ReplicaLost
 from thinkpool_server.postgres.connection import AsyncSession, answered, connect_async
+from thinkpool_server.replicas.database_clock import DatabaseClock
 
 HEARTBEAT_SECONDS: Final = 1.0
 SILENCE_SECONDS: Final = 2.5
@@ -81,7 +82,7 @@ class Membership:
         self._news = asyncio.Event()
         self._slots: dict[str, int] = {executor: 0}
         self._is_lost = False
-        self._epoch = 0.0
+        self._clock = DatabaseClock()
 
     def __repr__(self) -> str:
         return f"<Membership {self.executor}, one of {len(self._slots)}>"
@@ -115,7 +116,7 @@ class Membership:
 
     def now(self) -> float:
         """The database's clock, in seconds since the epoch: replicas compare moments, and their own clocks differ."""
-        return self._epoch + time.monotonic()
+        return self._clock.now()
 
     async def confirmed(self) -> None:
         """Returns at once while the lease is held, else when a heartbeat has succeeded.
@@ -206,12 +207,11 @@ class Membership:
     async def _beat(self, connection: AsyncSession) -> None:
         self._asked_at = asked_at = time.monotonic()
         try:
-            epoch, slots = await answered(connection, self._renew(connection), within_seconds=_ANSWER_SECONDS)
+            is_member, slots = await answered(connection, self._renew(connection), within_seconds=_ANSWER_SECONDS)
         finally:
             self._asked_at = None
-        self._is_lost = epoch is None
-        if epoch is not None:
-            self._epoch = epoch
+        self._is_lost = not is_member
+        if is_member:
             self._confirmed_at = asked_at
             self._slots = slots
         news, self._news = self._news, asyncio.Event()
@@ -222,13 +222,14 @@ class Membership:
         self._session = connection.info.backend_pid
         await connection.execute(_LOCK, (self.executor, _LOCKS))
 
-    async def _renew(self, connection: AsyncSession) -> tuple[float | None, dict[str, int]]:
-        """When this machine's monotonic clock was zero, by the database's clock; None for a row that is gone."""
+    async def _renew(self, connection: AsyncSession) -> tuple[bool, dict[str, int]]:
+        """Whether the row is still there, and the slots of all that live."""
         asked_at = time.monotonic()
         cursor = await connection.execute(_BEAT, (self.executor,))
         row = await cursor.fetchone()
-        epoch = None if row is None else row[0] - (asked_at + time.monotonic()) / 2
-        return epoch, await _slots(connection)
+        if row is not None:
+            self._clock.note(row[0], asked_at=asked_at, answered_at=time.monotonic())
+        return row is not None, await _slots(connection)
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
