@@ -100,7 +100,7 @@ def summary(history: History) -> dict[str, object]:
         "calls": len(history.calls),
         "calls_repeated": _repeated(history.calls),
         "posts": len(history.posts),
-        "posts_not_accepted": sum(1 for post in history.posts if not post.is_accepted),
+        "posts_not_accepted": dict(Counter(post.status for post in history.posts if not post.is_accepted)),
     }
 
 
