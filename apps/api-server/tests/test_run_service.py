@@ -421,9 +421,17 @@ async def test_a_run_whose_end_cannot_be_written_ends_when_the_database_is_back(
 
 async def test_many_runs_that_the_engine_could_not_take_start_in_their_order_when_it_can(tmp_path: Path) -> None:
     texts = [f"q{number:02}" for number in range(40)]
-    async with open_world(tmp_path, slots=1, max_queued=100) as world:
+    async with open_world(tmp_path, slots=1, max_queued=100) as world, asyncio.timeout(30):
         async with hidden(tmp_path, "workflow_status"), asyncio.TaskGroup() as tasks:
-            submitting = [tasks.create_task(world.submit(text)) for text in texts]
+            async with held_writer(world):  # so that they are stored, and handed over, together
+                submitting = [tasks.create_task(world.submit(text)) for text in texts]
+                while len(world.service.creating) < len(texts):  # noqa: ASYNC110 -- it says nothing when they are there
+                    await asyncio.sleep(0)
+            while len(world.service.creating) == len(texts):  # noqa: ASYNC110 -- as above
+                await asyncio.sleep(0)
+            for _ in range(5):  # meanwhile the engine has refused the first ones
+                with pytest.raises(StoreUnavailable):
+                    await world.engine.pending()
         await world.ended(submitting[-1].result().run_id)
         assert world.pipelines.order == texts
 
