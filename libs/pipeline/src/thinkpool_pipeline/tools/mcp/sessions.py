@@ -112,7 +112,7 @@ class McpSession:
 
     @property
     def tools(self) -> tuple[RemoteTool, ...]:
-        """The server's tools as last listed, here or else by another of its sessions; the same object until that changes."""
+        """The server's tools as last listed, by this session or else by another; the same object until that changes."""
         return self._record.tools if self._tools is None else self._tools
 
     async def keep(self) -> None:
